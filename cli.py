@@ -1,0 +1,236 @@
+"""The command line. Thin: it turns words into calls of the public API and prints what they return."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from .errors import OptionError, RoofcastError
+
+if TYPE_CHECKING:
+    from .simulator.estimate import Estimate
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+                  help="What does this model cost on that hardware?")  # fmt: skip
+devices_app = typer.Typer(invoke_without_command=True, help="List the devices, or show one with every number's source.")
+app.add_typer(devices_app, name="devices")
+
+ModelArgument = Annotated[str, typer.Argument(help="A zoo name, an .onnx file, a config.json or module.py:Class.")]
+Batch = Annotated[int, typer.Option("--batch", "-b", help="Inputs at once.")]
+Seq = Annotated[int | None, typer.Option(help="New tokens a sequence.")]
+Context = Annotated[int | None, typer.Option(help="Tokens already in the key/value cache.")]
+Phase = Annotated[str | None, typer.Option(help="prefill, decode or forward.")]
+Dtype = Annotated[str | None, typer.Option(help="Type of weights and activations; the model's own if left out.")]
+StyleOption = Annotated[str, typer.Option(help="eager, graph or compiled.")]
+Changes = Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE",
+                                                   help="Change the device: HBM.bandwidth=x2 or =6TB/s.")]  # fmt: skip
+Dims = Annotated[list[str] | None, typer.Option("--dim", metavar="NAME=N", help="Extent of a named axis.")]
+Shape = Annotated[str | None, typer.Option(help="Inputs of a Python module, such as 8,3,224,224.")]
+Unknown = Annotated[bool, typer.Option("--allow-unknown", help="Count unknown operators as one pass over their data.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Also write a file.")]
+
+
+def _pairs(texts: list[str] | None, option: str) -> dict[str, str]:
+    pairs = {}
+    for text in texts or []:
+        name, equals, value = text.partition("=")
+        if not (name.strip() and equals and value.strip()):
+            raise OptionError("not a setting", where=option, found=text, expected="NAME=VALUE")
+        pairs[name.strip()] = value.strip()
+    return pairs
+
+
+def _extents(texts: list[str] | None) -> dict[str, int]:
+    extents = {}
+    for name, value in _pairs(texts, "--dim").items():
+        try:
+            extents[name] = int(value)
+        except ValueError:
+            raise OptionError("not a size", where=f"--dim {name}", found=value, expected="a whole number") from None
+    return extents
+
+
+def _estimates(model: str, on: list[str], options: dict[str, Any]) -> list[Estimate]:
+    from .api import compare
+
+    options["dims"] = _extents(options.pop("dim"))
+    options["changes"] = _pairs(options.pop("set_"), "--set")
+    return compare(model, on, **options)
+
+
+def _print_json(value: object) -> None:
+    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+@app.command()
+def predict(
+    model: ModelArgument,
+    on: Annotated[str, typer.Option(help="A device of `roofcast devices`, or a YAML file.")],
+    batch: Batch = 1, seq: Seq = None, context: Context = None, phase: Phase = None, dtype: Dtype = None,
+    style: StyleOption = "compiled", set_: Changes = None, dim: Dims = None, shape: Shape = None,
+    allow_unknown: Unknown = False,
+    kernels: Annotated[bool, typer.Option("--kernels", help="Show every kernel instead of the costliest layers.")] = False,
+    as_json: AsJson = False,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Also write a .json, .csv or .parquet.")] = None,
+) -> None:  # fmt: skip
+    """Latency, data movement, energy, memory and bottleneck of a model on a device."""
+    from .simulator.files import check_suffix
+
+    if output is not None:
+        check_suffix(output)
+    options = {"batch": batch, "seq": seq, "context": context, "phase": phase, "dtype": dtype, "style": style,
+               "set_": set_, "dim": dim, "shape": shape, "allow_unknown": allow_unknown}  # fmt: skip
+    (estimate,) = _estimates(model, [on], options)
+    if output is not None:
+        estimate.save(output)
+    if as_json:
+        sys.stdout.write(estimate.to_json() + "\n")
+        return
+    from .simulator.report import render, show
+
+    show(render(estimate, kernels))
+
+
+@app.command()
+def compare(
+    model: ModelArgument,
+    on: Annotated[str, typer.Option(help="Devices, separated by commas.")],
+    batch: Batch = 1, seq: Seq = None, context: Context = None, phase: Phase = None, dtype: Dtype = None,
+    style: StyleOption = "compiled", set_: Changes = None, dim: Dims = None, shape: Shape = None,
+    allow_unknown: Unknown = False,
+    plot: Annotated[Path | None, typer.Option(help="Roofline figure: .png, .svg or .pdf.")] = Path("roofline.png"),
+    as_json: AsJson = False, output: Output = None,
+) -> None:  # fmt: skip
+    """A model on several devices: a table and a roofline figure."""
+    from .simulator.files import check_suffix, whole
+
+    if output is not None:
+        check_suffix(output, (".json",))
+    names = [name.strip() for name in on.split(",") if name.strip()]
+    options = {"batch": batch, "seq": seq, "context": context, "phase": phase, "dtype": dtype, "style": style,
+               "set_": set_, "dim": dim, "shape": shape, "allow_unknown": allow_unknown}  # fmt: skip
+    estimates = _estimates(model, names, options)
+    record = {"schema": "roofcast/comparison/1", "estimates": [each.to_dict() for each in estimates]}
+    if plot is not None:
+        from .experiments.roofline import roofline
+
+        roofline(estimates, plot)
+    if output is not None:
+        text = json.dumps(record, indent=2, allow_nan=False) + "\n"
+        whole(output, lambda part: part.write_text(text, encoding="utf-8"))
+    if as_json:
+        _print_json(record)
+        return
+    from .simulator.report import render_comparison, show
+
+    show(render_comparison(estimates))
+    if plot is not None:
+        sys.stdout.write(f"roofline figure: {plot}\n")
+
+
+@devices_app.callback()
+def devices(context: typer.Context, as_json: AsJson = False) -> None:
+    """List the devices."""
+    if context.invoked_subcommand is not None:
+        return
+    from .hwmodels.listing import list_devices, records
+
+    if as_json:
+        _print_json(records())
+        return
+    from .simulator.report import show
+
+    show(list_devices())
+
+
+@devices_app.command("show")
+def show_device(
+    name: Annotated[str, typer.Argument(help="A device or a YAML file.")], set_: Changes = None, as_json: AsJson = False
+) -> None:
+    """Show every number of a device, with its source."""
+    from .hwmodels import device as find
+    from .hwmodels.listing import describe, record
+
+    found = find(name)
+    if set_:
+        found = found.what_if(_pairs(set_, "--set"))
+    if as_json:
+        _print_json(record(found))
+        return
+    from .simulator.report import show
+
+    show(describe(found))
+
+
+@app.command()
+def models(as_json: AsJson = False) -> None:
+    """List the models of the zoo."""
+    from .graphs.zoo import models as known
+
+    rows = [{"name": m.name, "family": m.family, "task": m.task, "aliases": list(m.aliases), "source": m.source}
+            for m in known().values()]  # fmt: skip
+    if as_json:
+        _print_json(rows)
+        return
+    from .simulator.report import _table, show
+
+    table = _table(f"{len(rows)} models", "name", "family", "task", "source")
+    for column in table.columns[1:]:
+        column.justify, column.no_wrap = "left", False
+    for row in rows:
+        table.add_row(str(row["name"]), str(row["family"]), str(row["task"]), str(row["source"]))
+    show(table)
+
+
+@app.command()
+def styles(as_json: AsJson = False) -> None:
+    """List the execution styles and the fusion rules."""
+    from .simulator.style import FUSION_RULES, STYLES
+
+    rules = [{"rule": r.name, "producers": sorted(r.producers), "consumers": sorted(r.consumers), "doc": r.doc}
+             for r in FUSION_RULES]  # fmt: skip
+    known = [{"style": s.name, "doc": s.doc, "rules": [r.name for r in s.rules], "fused_attention": s.fused_attention,
+              "gap": s.gap} for s in STYLES.values()]  # fmt: skip
+    if as_json:
+        _print_json({"styles": known, "rules": rules})
+        return
+    for style in known:
+        sys.stdout.write(f"{style['style']:9} {style['doc']}\n")
+    sys.stdout.write("\nFusion rules of `compiled`: what joins the kernel before it\n")
+    for rule in rules:
+        joined = f"{' '.join(rule['producers'])} <- {' '.join(rule['consumers'])}"
+        sys.stdout.write(f"  {rule['rule']}: {joined}\n      {rule['doc']}\n")
+
+
+@app.command()
+def bench(
+    names: Annotated[list[str] | None, typer.Argument(help="Benchmarks to run; all if left out.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure how fast roofcast itself is on this machine."""
+    from .experiments.bench import run
+
+    results = run(names or [], progress=not as_json)
+    if as_json:
+        _print_json({name: {"value": value, "unit": unit} for name, (value, unit) in results.items()})
+
+
+def main() -> None:
+    """Run the command line; bad input is one message and exit status 2."""
+    try:
+        app()
+    except RoofcastError as error:
+        sys.stderr.write(f"roofcast: {error}\n")
+        raise SystemExit(2) from None
+    except BrokenPipeError:
+        sys.stderr.close()
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

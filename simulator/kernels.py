@@ -1,0 +1,141 @@
+"""Kernels as columns: one row for each distinct kernel, with the numbers that any device's cost follows from.
+
+Kernels that are equal share a row, are costed once and counted. ``launches`` maps what the program runs, in order,
+to rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..dtypes import DTYPE_INDEX
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+READ_SLOTS = 4
+"""Operands whose reuse is followed apart: the two factors of a product, and two groups of further reads."""
+
+
+class Row(NamedTuple):
+    """One kernel. Sizes in elements or bytes, work in operations; see :class:`Kernels` for the columns."""
+
+    batch: float = 1.0
+    m: float = 1.0
+    n: float = 1.0
+    k: float = 1.0
+    contraction: bool = False
+    matrix_ops: float = 0.0
+    matrix_dtype: int = DTYPE_INDEX["fp32"]
+    vector_ops: float = 0.0
+    vector_dtype: int = DTYPE_INDEX["fp32"]
+    special_ops: float = 0.0
+    reads: tuple[float, ...] = (0.0,) * READ_SLOTS
+    reuse: tuple[float, ...] = (np.inf,) * READ_SLOTS
+    write: float = 0.0
+    element: float = 4.0
+    parallel: float = 1.0
+    serial: float = 1.0
+    gaps: float = 1.0
+
+
+class Launch(NamedTuple):
+    """One kernel as the program runs it.
+
+    Attributes:
+        name: of its first op.
+        op: kinds of what it does.
+        row: its row in the columns.
+        repeat: how often it runs.
+        members: ops that it holds.
+        reads: tensors that it reads from memory.
+        writes: tensors and temporaries that it stores, and their bytes.
+    """
+
+    name: str
+    op: str
+    row: int
+    repeat: int
+    members: tuple[str, ...]
+    reads: tuple[str, ...]
+    writes: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """The distinct kernels of a program, as columns of equal length K.
+
+    Attributes:
+        batch, m, n, k: extents of the (implicit) batched matrix product; 1 where the kernel is none.
+        contraction: whether it is one.
+        matrix_ops: operations that a matrix unit can do (a multiply-add is 2).
+        vector_ops: elementwise operations.
+        special_ops: transcendental functions.
+        matrix_dtype, vector_dtype: index into :data:`roofcast.dtypes.DTYPE_INDEX`.
+        reads: bytes read at least, by operand slot, shape (K, READ_SLOTS); slots 0 and 1 are the product's factors.
+        reuse: bytes touched since each slot's data was last touched (LRU stack distance); inf for what comes from
+            main memory for sure.
+        write: bytes written at least.
+        element: bytes of an element of the largest factor.
+        parallel: independent pieces of work, each enough for a core to start on.
+        serial: length of the chain of dependent steps.
+        gaps: kernels that the row stands for in one launch of it.
+        count: how often the whole program runs it.
+        launches: what the program runs, in order.
+    """
+
+    batch: Floats
+    m: Floats
+    n: Floats
+    k: Floats
+    contraction: NDArray[np.bool_]
+    matrix_ops: Floats
+    matrix_dtype: Ints
+    vector_ops: Floats
+    vector_dtype: Ints
+    special_ops: Floats
+    reads: Floats
+    reuse: Floats
+    write: Floats
+    element: Floats
+    parallel: Floats
+    serial: Floats
+    gaps: Floats
+    count: Floats
+    launches: tuple[Launch, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.count)
+
+    @classmethod
+    def of(cls, rows: Sequence[Row], launches: Sequence[Launch] = ()) -> Kernels:
+        """Columns from rows; without launches each row runs once."""
+        if launches:
+            count = np.bincount(
+                [launch.row for launch in launches], [launch.repeat for launch in launches], minlength=len(rows)
+            )
+        else:
+            count = np.ones(len(rows))
+        columns = list(zip(*rows, strict=True)) if rows else [[] for _ in Row._fields]
+        arrays = {}
+        for name, column in zip(Row._fields, columns, strict=True):
+            dtype = np.int64 if name.endswith("dtype") else np.bool_ if name == "contraction" else np.float64
+            arrays[name] = np.array(column, dtype)
+        if not rows:
+            arrays["reads"] = arrays["reuse"] = np.empty((0, READ_SLOTS))
+        return cls(**arrays, count=count.astype(np.float64), launches=tuple(launches))
+
+    def take(self, index: slice | NDArray[np.int64]) -> Kernels:
+        """The rows at ``index``, without launches."""
+        names = (*Row._fields, "count")
+        return Kernels(**{name: getattr(self, name)[index] for name in names})
+
+    @property
+    def footprint(self) -> Floats:
+        """Bytes read and written at least, shape (K,)."""
+        return self.reads.sum(axis=1) + self.write

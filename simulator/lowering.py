@@ -1,0 +1,138 @@
+"""Lowering: a graph under an execution style becomes kernels."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from ..graphs.ir import Graph, Op
+from .fusion import SEVERAL, Group, group_ops, view_roots
+from .kernels import READ_SLOTS, Kernels, Launch, Row
+from .style import Style, style_of
+from .templates import OTHER, Template
+
+Bound = list[tuple[Op, Template]]
+
+
+def lower(graph: Graph, style: str | Style = "compiled") -> Kernels:
+    """The kernels that ``graph`` runs as under ``style``, in order; equal ones share a row.
+
+    Raises:
+        OptionError: no style has this name.
+    """
+    roots = view_roots(graph)
+    groups, maker = group_ops(graph, style_of(style), roots)
+    binder = _Binder(graph, groups, maker, roots)
+    index: dict[Row, int] = {}
+    launches = []
+    for group in groups:
+        bound = [(graph.ops[position], template) for position, template in group.bodies]
+        for name, kind, part in _kernels_of(group, bound):
+            row, reads, writes = binder.bind(group, part)
+            members = tuple(dict.fromkeys(op.name for op, _ in part))
+            number = index.setdefault(row, len(index))
+            launches.append(Launch(name, kind, number, group.repeat, members, reads, writes))
+    return Kernels.of(list(index), launches)
+
+
+def _kernels_of(group: Group, bound: Bound) -> list[tuple[str, str, Bound]]:
+    """Name, kind and bodies of each kernel of a group."""
+    op = bound[0][0]
+    if group.category == SEVERAL:
+        return [(f"{op.name}/{template.writes[0].label if template.writes else i}", op.kind, [(op, template)])
+                for i, (_, template) in enumerate(bound)]  # fmt: skip
+    kinds = list(dict.fromkeys(each.kind for each, _ in bound))
+    spelled_out = group.category == "attention" and "attention" not in kinds
+    return [(op.name, "attention" if spelled_out else "+".join(kinds), bound)]
+
+
+@dataclass(slots=True)
+class _Clock:
+    """Bytes touched so far, and when each tensor was last touched: LRU stack distances follow."""
+
+    now: float = 0.0
+    touched: dict[str, float] = field(default_factory=dict)
+
+    def distance(self, tensor: str) -> float:
+        """Bytes touched since the kernel that last touched ``tensor`` began; inf if none has."""
+        last = self.touched.get(tensor)
+        return math.inf if last is None else self.now - last
+
+
+class _Binder:
+    """Binds templates to tensors, in the order in which kernels run."""
+
+    def __init__(self, graph: Graph, groups: list[Group], maker: dict[str, Group], roots: dict[str, str]) -> None:
+        self.maker, self.roots, self.clock = maker, roots, _Clock()
+        self.outside: set[str] = {roots.get(name, name) for name in graph.outputs}  # read by somebody but their maker
+        read: set[str] = set()
+        for group in groups:
+            for position in group.members:
+                for name in graph.ops[position].inputs:
+                    tensor = roots.get(name, name)
+                    read.add(tensor)
+                    if maker.get(tensor) is not group or group.category == SEVERAL:
+                        self.outside.add(tensor)
+        self.outside |= maker.keys() - read  # a result that nobody reads is still stored
+        self.caches = {name for name, tensor in graph.tensors.items() if tensor.role == "cache"}
+        self.outside |= self.caches
+
+    def bind(self, group: Group, bound: Bound) -> tuple[Row, tuple[str, ...], tuple[tuple[str, float], ...]]:
+        """A row (work added up, data counted once, only what enters or leaves the kernel), what it reads and writes."""
+        heavy = _heaviest(bound)
+        products = sum(template.row.contraction for _, template in bound)
+        slots, distances = [0.0] * READ_SLOTS, [0.0] * READ_SLOTS
+        seen: dict[str, None] = {}
+        written: dict[str, float] = {}
+        for i, (op, template) in enumerate(bound):
+            shaping = i == heavy or (products > 1 and template.row.contraction)
+            for access in template.reads:
+                tensor = self._tensor(op, access.side, access.index, access.label)
+                inside = access.side == "in" and group.category != SEVERAL and self.maker.get(tensor) is group
+                if inside or tensor in seen:
+                    continue
+                seen[tensor] = None
+                slot = access.slot if shaping else OTHER
+                slots[slot] += access.bytes
+                distances[slot] = max(distances[slot], self.clock.distance(tensor))
+            for access in template.writes:
+                tensor = self._tensor(op, access.side, access.index, access.label)
+                if access.side == "temporary" or tensor in self.outside:
+                    written[tensor] = access.bytes
+        fresh = (tensor for tensor in written if tensor not in self.caches)  # an update leaves most of a cache cold
+        self.clock.touched.update(dict.fromkeys((*seen, *fresh), self.clock.now))
+        write = sum(written.values())
+        self.clock.now += sum(slots) + write
+        row = _merge([template.row for _, template in bound], heavy, slots, distances, write)
+        return row, tuple(seen), tuple(written.items())
+
+    def _tensor(self, op: Op, side: str, index: int, label: str) -> str:
+        if side == "temporary":
+            return f"{op.name}/{label}"
+        name = (op.inputs if side == "in" else op.outputs)[index]
+        return self.roots.get(name, name)
+
+
+def _heaviest(bound: Bound) -> int:
+    """Which body gives the kernel its shape: the first with most matrix work, else with most work."""
+    return max(range(len(bound)), key=lambda i: (bound[i][1].row.matrix_ops, bound[i][1].row.vector_ops, -i))
+
+
+def _merge(rows: list[Row], heavy: int, slots: list[float], distances: list[float], write: float) -> Row:
+    shape = rows[heavy]
+    products = [row for row in rows if row.contraction]
+    if len(products) > 1:  # attention that was spelled out: scores[m,n,k], then values[m,n',n]
+        first, last = products[0], products[-1]
+        shape = first._replace(n=last.n, k=first.n * first.k)
+    return shape._replace(
+        matrix_ops=sum(row.matrix_ops for row in rows),
+        vector_ops=sum(row.vector_ops for row in rows),
+        special_ops=sum(row.special_ops for row in rows),
+        reads=tuple(slots),
+        reuse=tuple(distances),
+        write=write,
+        parallel=shape.parallel if shape.contraction else min(row.parallel for row in rows),
+        serial=max(row.serial for row in rows),
+        gaps=max(row.gaps for row in rows),
+    )

@@ -1,0 +1,97 @@
+"""What one body of an op amounts to: numbers that need neither a device nor the tensors' names."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from ..dtypes import DTYPE_INDEX, element_bytes
+from ..graphs.loopnest import LoopNest
+from ..graphs.operators.base import Body, Signature, bodies
+from .kernels import Row
+
+GRAIN = 256
+"""Elements that make it worth to start one more core: a thread block of 8 warps (CUDA C++ Programming Guide, 5.2.3)."""
+
+LEFT, RIGHT, STREAM, OTHER = range(4)
+"""Slots of what a kernel reads: the factors of a product, its first further operand, all the rest."""
+
+
+class Access(NamedTuple):
+    """An operand of a body: where it is bound (``in``, ``out`` or a temporary), which one, its slot and its bytes."""
+
+    side: str
+    index: int
+    label: str
+    slot: int
+    bytes: float
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """One body of an op: a row without its reads and writes, and these, still to be bound to tensors."""
+
+    row: Row
+    reads: tuple[Access, ...]
+    writes: tuple[Access, ...]
+
+
+@lru_cache(maxsize=65536)
+def templates(signature: Signature, fused: bool) -> tuple[Template, ...]:
+    """The templates of an op with this signature, one a body; in its single-pass form where ``fused``."""
+    return tuple(_template(body) for body in bodies(signature, fused))
+
+
+def _template(body: Body) -> Template:
+    ops: dict[str, float] = defaultdict(float)
+    dtype = {"matrix": "fp32", "vector": "fp32", "special": "fp32"}
+    for work in body.work():
+        ops[work.unit] += work.ops
+        dtype[work.unit] = work.dtype
+    product = body.contraction() if ops["matrix"] else None
+    extents: Mapping[str, Any] = {}
+    if product is not None:
+        extents = {"batch": product.batch, "m": product.m, "n": product.n, "k": product.k, "contraction": True}
+    row = Row(
+        **extents,
+        matrix_ops=ops["matrix"],
+        matrix_dtype=DTYPE_INDEX[dtype["matrix"]],
+        vector_ops=ops["vector"],
+        vector_dtype=DTYPE_INDEX[dtype["vector"]],
+        special_ops=ops["special"],
+        element=max((element_bytes(operand.dtype) for operand in body.reads), default=4.0),
+        parallel=_pieces(body),
+        serial=body.serial,
+        gaps=1 if isinstance(body, LoopNest) else body.launches,
+    )
+    slots = _slots(body, product is not None)
+    reads = tuple(_access(o, body.dims, slot) for o, slot in zip(body.reads, slots, strict=True))
+    return Template(row, reads, tuple(_access(o, body.dims, STREAM) for o in body.writes))
+
+
+def _pieces(body: Body) -> float:
+    """Independent pieces that are each worth a core: rows where a row hangs together, else blocks of elements."""
+    if isinstance(body, LoopNest):
+        return float(body.parallel) if body.coupled else float(math.ceil(body.points / GRAIN))
+    return max(1.0, body.parallel)
+
+
+def _slots(body: Body, product: bool) -> list[int]:
+    """Slot of each read: what shares the right factor's role (reduced over, independent of ``m``) goes with it."""
+    if not product or not isinstance(body, LoopNest):
+        return [STREAM if i == 0 else OTHER for i in range(len(body.reads))]
+    left, right = body.reads[:2]
+    rows = left.dims - right.dims
+    shares = [bool(o.dims & body.reduced) and not o.dims & (rows - body.reduced) for o in body.reads[2:]]
+    return [LEFT, RIGHT, *(RIGHT if share else STREAM for share in shares)]
+
+
+def _access(operand: Any, dims: Mapping[str, int], slot: int) -> Access:
+    name = operand.name
+    side = "in" if name.startswith("in") and name[2:].isdigit() else "out" if name.startswith("out") else "temporary"
+    index = int(name[len(side) :]) if side != "temporary" else -1
+    return Access(side, index, name, slot, operand.footprint(dims) * element_bytes(operand.dtype))

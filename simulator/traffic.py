@@ -1,0 +1,54 @@
+"""Bytes that move because a buffer is finite: re-reads of blocked products, and data that a cache still holds."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .kernels import Floats, Kernels
+
+ACCUMULATOR_BYTES = 4
+"""Products of every narrower type are summed in 32 bits."""
+
+
+def blocked(product: Kernels, buffer: Floats, shared: NDArray[np.bool_]) -> Floats:
+    """Bytes read again, beyond each operand once, when blocks live in a buffer of the given size.
+
+    The best of three loop orders: a block of the result stays (it is read ``n/bn`` and ``m/bm`` times, with
+    ``bm * bn`` accumulators in the buffer: square blocks, clipped to the matrix, are the optimum of Hong and Kung,
+    STOC 1981), a block of the right factor stays, or a block of the left one. A buffer that a core has to itself holds
+    a block of the result, since a factor that stays would have to be loaded by every core. Real-valued blocks make
+    this a lower envelope over all tilings of each order.
+
+    Args:
+        product: products only, K rows.
+        buffer: bytes for blocks inside the level, (D,).
+        shared: whether all cores see the buffer, (D,).
+
+    Returns:
+        bytes, (K, D).
+    """
+    m, n, batch = product.m[:, None], product.n[:, None], product.batch[:, None]
+    left, right = product.reads[:, :1], product.reads[:, 1:2]
+    accumulators = np.maximum(buffer / ACCUMULATOR_BYTES, 1.0)
+    rows = np.minimum(m, np.maximum(np.sqrt(accumulators), accumulators / n))
+    columns = np.minimum(n, accumulators / rows)
+    result_stays = left * (n / columns - 1) + right * (m / rows - 1)
+    right_stays = left * (np.maximum(1.0, right / batch / buffer) - 1)
+    left_stays = right * (np.maximum(1.0, left / batch / buffer) - 1)
+    factor_stays = np.where(shared, np.minimum(right_stays, left_stays), np.inf)
+    return np.minimum(result_stays, factor_stays)
+
+
+def reuse_hits(kernels: Kernels, capacity: Floats) -> Floats:
+    """Bytes of a kernel's reads that the last-level cache still holds from an earlier kernel, (K, D).
+
+    An operand whose LRU stack distance is below the capacity hits; beyond, the share falls linearly to nothing at
+    twice the capacity, since replacement is not strictly least-recent and only part of the data is that old.
+    """
+    hits = np.zeros((len(kernels), len(capacity)))
+    size = np.maximum(capacity, 1e-9)
+    for slot in range(kernels.reads.shape[1]):
+        if np.isfinite(kernels.reuse[:, slot]).any():
+            hits += kernels.reads[:, slot, None] * np.clip(2.0 - kernels.reuse[:, slot, None] / size, 0.0, 1.0)
+    return hits
