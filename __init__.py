@@ -5,8 +5,8 @@
 >>> estimate.bottleneck, estimate.fits
 ('matrix', True)
 
-``load`` makes a graph from a name, a file or a configuration; ``device`` finds hardware; ``predict`` puts them together;
-``compare`` does so for several devices. Everything they return is a plain value.
+``load`` makes a graph from a name, a file or a configuration; ``device`` finds hardware; ``predict`` puts them
+together; ``compare`` does so for several devices. Everything they return is a plain value.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from .api import compare, predict
     from .graphs import Graph, GraphBuilder, LoopNest, Request, load, nest
     from .graphs.zoo import models
-    from .hwmodels import Device, device, device_names
+    from .hwmodels.catalog import device, device_names
+    from .hwmodels.device import Device
     from .simulator import Estimate, Style, lower
 
 __version__ = "0.1.0"

@@ -49,13 +49,13 @@ def roofline(estimates: Sequence[Estimate], path: str | Path) -> Path:
     return path
 
 
-def _points(e: Estimate) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # type: ignore[type-arg]
+def _points(e: Estimate) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Intensity, operations a second and share of the time of each kernel that does any work."""
     k, c = e.kernels, e.costs
     ops = k.matrix_ops + k.vector_ops + k.special_ops
-    keep = (ops > 0) & (c.bytes[:, 0, 0] > 0)
+    keep = (ops > 0) & (c.bytes[0, :, 0] > 0)
     time = c.latency[keep, 0]
-    return ops[keep] / c.bytes[keep, 0, 0], ops[keep] / time, k.count[keep] * time / e.latency_s
+    return ops[keep] / c.bytes[0, keep, 0], ops[keep] / time, k.count[keep] * time / e.latency_s
 
 
 def _intensities(e: Estimate) -> tuple[float, float] | None:
@@ -66,10 +66,10 @@ def _intensities(e: Estimate) -> tuple[float, float] | None:
 def _roofs(axes: Axes, e: Estimate, colour: str, low: float, high: float) -> None:
     table, k = e.table, e.kernels
     dtype = int(np.bincount(k.matrix_dtype, k.count * k.matrix_ops).argmax())
-    peak, bandwidth = table.product_peak[0, dtype], table.bandwidth[0, 0]
+    peak, bandwidth = table.product_peak[dtype, 0], table.bandwidth[0, 0]
     x = np.geomspace(low, high, 200)
     axes.plot(x, np.minimum(peak, bandwidth * x), color=colour, lw=1.8, label=f"{e.device.name}")
-    vector = table.vector_peak[0, dtype]
+    vector = table.vector_peak[dtype, 0]
     if vector < peak:
         axes.plot(x, np.minimum(vector, bandwidth * x), color=colour, lw=1.0, ls="--", alpha=0.7)
 

@@ -1,8 +1,8 @@
 """Compute graphs: the intermediate representation, the operators, the front ends and the model zoo.
 
-Reading order: ``loopnest`` (what an operator computes), ``ir`` (tensor, op, graph), ``operators`` (one module a family),
-``builder`` (write a graph by hand), then the front ends ``onnx_import``, ``torch_import``, ``huggingface`` and the
-``zoo``. ``load`` picks the front end. Nothing here knows of hardware.
+Reading order: ``loopnest`` (what an operator computes), ``ir`` (tensor, op, graph), ``operators`` (one module a
+family), ``builder`` (write a graph by hand), then the front ends ``onnx_import``, ``torch_import``, ``huggingface``
+and the ``zoo``. ``load`` picks the front end. Nothing here knows of hardware.
 """
 
 from .builder import GraphBuilder, with_dtype

@@ -167,7 +167,7 @@ class Graph:
 
     @cached_property
     def activations(self) -> int:
-        """Elements that convolutions put out: the "activations" of Radosavovic et al., arXiv:2003.13678, section 3.1."""
+        """Elements that convolutions put out: "activations" in Radosavovic et al., arXiv:2003.13678, section 3.1."""
         return sum(
             self.tensors[op.outputs[0]].size * op.repeat for op in self.ops if op.kind in ("conv", "conv_transpose")
         )

@@ -52,7 +52,9 @@ def load(
         from .torch_import import load_file
 
         if shape is None:
-            raise ModelError("a Python module needs the shapes of its inputs", where=text, expected="--shape 8,3,224,224")
+            raise ModelError(
+                "a Python module needs the shapes of its inputs", where=text, expected="--shape 8,3,224,224"
+            )
         return load_file(text, shape, request=request, allow_unknown=allow_unknown)
     path = Path(text).expanduser()
     if path.suffix == ".onnx":

@@ -214,7 +214,9 @@ def _parse(text: str, dims: tuple[str, ...]) -> tuple[tuple[str, tuple[Affine, .
         if _OPERAND.sub("", side).strip() or not found:
             raise GraphError("cannot read the operands of an einsum", found=side, expected="like A[m,k], B[k,n]")
         for name, subscripts in found:
-            index = tuple(_affine(part, dims, f"{name}[{subscripts}]") for part in subscripts.split(",") if part.strip())
+            index = tuple(
+                _affine(part, dims, f"{name}[{subscripts}]") for part in subscripts.split(",") if part.strip()
+            )
             parsed.append((name, index, write))
     return tuple(parsed)
 

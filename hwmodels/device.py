@@ -36,6 +36,13 @@ def _canonical_dtypes(mapping: Any) -> Any:
         raise ValueError(str(error)) from error
 
 
+def _sharing(value: Any) -> int | str:
+    text = str(value).strip()
+    if text == "all" or (text.isdecimal() and int(text) > 0):
+        return text if text == "all" else int(text)
+    raise ValueError("must be a number of cores, or 'all'")
+
+
 class Clock(Section):
     """Frequencies of the cores."""
 
@@ -80,7 +87,7 @@ class MemoryLevel(Section):
     """As the vendor calls it: ``L2``, ``HBM``."""
     capacity: q.Capacity
     """Bytes of one instance."""
-    shared_by: Annotated[int, Field(gt=0)] | Literal["all"]
+    shared_by: Annotated[int | Literal["all"], BeforeValidator(_sharing)]
     """Cores that share one instance."""
     bandwidth: q.Bandwidth
     """Bytes a second, or a core cycle, that one instance moves; reads and writes together."""

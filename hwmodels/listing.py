@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ..units import format_bytes, format_rate
+from ..units import format_bytes, format_rate, format_si
 from .catalog import device, device_names
 from .device import Device
 
@@ -61,10 +61,9 @@ def list_devices() -> RenderableType:
     for column in ("peak", "in", "memory", "bandwidth", "power"):
         table.add_column(column, justify="right", no_wrap=True)
     for row in rows:
-        table.add_row(row["key"], f"{row['vendor']} {row['name']}".replace(f"{row['vendor']} {row['vendor']}", row["vendor"]),
-                      str(row["year"]), row["kind"], format_rate(row["peak_flops"]), row["peak_dtype"],
-                      format_bytes(row["memory_bytes"]), format_bytes(row["memory_bandwidth"]) + "/s",
-                      f"{row['power_w']:.4g} W")  # fmt: skip
+        table.add_row(row["key"], f"{row['vendor']} {row['name']}", str(row["year"]), row["kind"],
+                      format_rate(row["peak_flops"]), row["peak_dtype"], format_bytes(row["memory_bytes"]),
+                      format_si(row["memory_bandwidth"], "B/s"), f"{row['power_w']:.4g} W")  # fmt: skip
     return table
 
 

@@ -107,25 +107,20 @@ def _reader(read: Callable[[Any], Any], kind: type) -> BeforeValidator:
     return BeforeValidator(validate)
 
 
-def _field(*dimensions: str, zero: bool = False) -> BeforeValidator:
-    def read(value: Any) -> Quantity:
-        quantity = Quantity.parse(value, *dimensions)
-        if quantity.value < 0 or (quantity.value == 0 and not zero):
-            raise UnitError("must be positive", found=split_source(value)[0], expected="a value above zero")
-        return quantity
-
-    return _reader(read, Quantity)
-
-
-def positive(quantity: Quantity, where: str, *, zero: bool = False) -> Quantity:
-    """The quantity itself, where it is positive (or zero, if that is allowed).
+def positive(quantity: Quantity, written: object, *, zero: bool = False, where: str | None = None) -> Quantity:
+    """The quantity itself, where it is above zero (or zero, if that is allowed).
 
     Raises:
-        UnitError: it is not.
+        UnitError: it is not; the message tells what was ``written``.
     """
-    if quantity.value < 0 or (quantity.value == 0 and not zero):
-        raise UnitError("must be positive", where=where, found=str(quantity), expected="a value above zero")
-    return quantity
+    if quantity.value > 0 or (zero and quantity.value == 0):
+        return quantity
+    expected = "zero or more" if zero else "a value above zero"
+    raise UnitError("must be positive", where=where, found=split_source(written)[0], expected=expected)
+
+
+def _field(*dimensions: str, zero: bool = False) -> BeforeValidator:
+    return _reader(lambda value: positive(Quantity.parse(value, *dimensions), value, zero=zero), Quantity)
 
 
 Count = Annotated[Quantity, _field("count")]

@@ -165,12 +165,12 @@ def build(raw: Mapping[str, Any], label: str) -> Device:
 
 
 def _explained(error: ValidationError, raw: Mapping[str, Any], label: str) -> DeviceError | UnitError:
-    """The first thing wrong, as one line."""
-    problem = error.errors(include_url=False)[0]
+    """The first thing wrong, as one line; a misspelt field before the field that it leaves missing."""
+    problem = min(error.errors(include_url=False), key=lambda problem: problem["type"] != "extra_forbidden")
     where = f"{label}: {_path(problem, raw)}"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     field = str(problem["loc"][-1]) if problem["loc"] else ""
-    found = None if isinstance(problem["input"], (Mapping, list)) else problem["input"]
+    found = None if isinstance(problem["input"], (Mapping, list)) else split_source(problem["input"])[0]
     match problem["type"]:
         case "unit":
             unit: UnitError = problem["ctx"]["error"]
@@ -181,7 +181,10 @@ def _explained(error: ValidationError, raw: Mapping[str, Any], label: str) -> De
         case "extra_forbidden":
             known = _fields_of(problem["loc"][:-1])
             return DeviceError("no such field", where=where, found=field, expected=", ".join(known), choices=known)
-    return DeviceError(problem["msg"].removeprefix("Value error, ") + more, where=where, found=found)
+    message = (
+        problem["msg"].removeprefix("Value error, ").replace("Input should", "should").partition(" or instance")[0]
+    )
+    return DeviceError(message + more, where=where, found=found)
 
 
 def _path(problem: ErrorDetails, raw: Any) -> str:
@@ -192,7 +195,7 @@ def _path(problem: ErrorDetails, raw: Any) -> str:
         here = here[step] if _holds(here, step) else None
         if isinstance(step, int) and isinstance(here, Mapping):
             parts.append(str(here.get("name", step)))
-        elif not (isinstance(step, str) and step.startswith(("function-", "literal["))):
+        else:
             parts.append(str(step))
     return ".".join(parts)
 

@@ -83,6 +83,11 @@ from their voltage and signalling."""
 DRAM_HOST_PJ_PER_BIT = 1.7
 """Memory controller and its side of the interface: brings HBM3e to 45 pJ a byte, as fits H200's board power."""
 
+LEAST_ACTIVITY = 0.5
+"""Favourable data in runs too short to be throttled take no less than this share of these energies: of 785,808
+measured GEMMs on nine GPUs none beats the power limit by more than 1.55 times (T4), compulsory traffic counted.
+Bounds that must hold for every run use this share; estimates of long runs use the energies as they are."""
+
 SOURCE = "estimated: process node and technology (hwmodels/technology.py)"
 
 

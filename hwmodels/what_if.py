@@ -84,7 +84,7 @@ def _new_value(old: Quantity, path: str, value: str | float) -> Quantity:
         expected = "a factor such as 'x2'" if relative else error.expected
         raise UnitError(error.message, where=path, found=text, expected=expected, choices=error.nearest) from error
     new = old.scaled(measure.value, source) if relative else Quantity(measure.value, measure.dimension, source)
-    return positive(new, path, zero=any(part in path for part in _ZERO_ALLOWED))
+    return positive(new, value, zero=any(part in path for part in _ZERO_ALLOWED), where=path)
 
 
 _KIN = {

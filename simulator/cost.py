@@ -12,42 +12,33 @@ and a better device never slower.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from .device_table import DeviceTable
 from .kernels import Floats, Ints, Kernels
+from .tiling import best_tile
 from .traffic import blocked, reuse_hits
 
-TILES = ((1, 256), (256, 1), (16, 16), (32, 32), (64, 64), (64, 128), (128, 64), (128, 128), (128, 256), (256, 128),
-         (256, 256), (512, 512), (1024, 1024))  # fmt: skip
-"""Tiles of the result (rows, columns) that a core may work on; those whose accumulators do not fit drop out."""
+POINTS_PER_CHUNK = 1 << 12
+"""Kernels x devices that are worked on at once, so that the temporaries stay in the core's own cache."""
 
-ACCUMULATOR_BYTES = 4
-"""Products of every narrower type are summed in 32 bits."""
-
-SPLIT_K = 512
-"""The reduction is only split between cores down to pieces this long (the choice of CUTLASS's split-K heuristics)."""
-
-SKINNY = 8
-"""A product with fewer rows or columns than this may run on the vector unit instead (no matrix unit is narrower)."""
-
-POINTS_PER_CHUNK = 1 << 14
-"""Kernels x devices that are worked on at once, so that temporaries stay in the cache."""
+UNITS = ("matrix", "vector", "special")
 
 
 @dataclass(frozen=True)
 class Costs:
-    """Costs of K kernels on D devices; one launch of each, unless said otherwise.
+    """Costs of K kernels on D devices, of one launch of each. The axis over resources comes first.
 
     Attributes:
         latency: seconds, gap included, (K, D).
-        lower_bound: seconds at the peaks with the least data, no overhead, (K, D).
-        roofs: seconds that each resource alone would take, (K, D, R); see ``DeviceTable`` and :func:`roof_names`.
+        lower_bound: seconds at the peaks with the least data and no overhead, (K, D).
+        roofs: seconds that each resource alone would take, named by :func:`roof_names`, (R, K, D).
         overhead: seconds of gaps and of latency that nothing hides, (K, D).
-        bytes: moved at each level, main memory first, (K, D, L).
-        energy: joules by component (matrix, vector, special, then levels), without idle power, (K, D, 3 + L).
+        bytes: moved at each level, main memory first, (L, K, D).
+        energy: joules of each unit, then each level, without idle power, (3 + L, K, D).
     """
 
     latency: Floats
@@ -60,14 +51,14 @@ class Costs:
     @property
     def bound(self) -> Ints:
         """Index of the roof that limits each kernel, or R where overhead takes longer than any, (K, D)."""
-        with_overhead = np.concatenate([self.roofs, self.overhead[:, :, None]], axis=2)
-        return np.argmax(with_overhead, axis=2)
+        index: Ints = np.argmax(np.concatenate([self.roofs, self.overhead[None]]), axis=0)
+        return index
 
 
 def roof_names(table: DeviceTable, device: int) -> tuple[str, ...]:
-    """Names of the last axis of ``Costs.roofs`` for a device, then ``overhead``."""
+    """Names of the first axis of ``Costs.roofs`` for a device, then ``overhead``."""
     padding = ("",) * (table.levels - len(table.level_names[device]))
-    return ("matrix", "vector", "special", *table.level_names[device], *padding, "power", "overhead")
+    return (*UNITS, *table.level_names[device], *padding, "power", "overhead")
 
 
 def cost(kernels: Kernels, table: DeviceTable, gap: str = "graph") -> Costs:
@@ -76,98 +67,95 @@ def cost(kernels: Kernels, table: DeviceTable, gap: str = "graph") -> Costs:
     Args:
         gap: ``eager`` or ``graph``, the overhead that each kernel pays.
     """
-    step = max(1, POINTS_PER_CHUNK // max(1, len(table)))
-    parts = [_cost(kernels.take(slice(i, i + step)), table, gap) for i in range(0, max(1, len(kernels)), step)]
+    parts = [_cost(part, table, gap) for part in _chunks(kernels, table)]
     if len(parts) == 1:
         return parts[0]
-    names = ("latency", "lower_bound", "roofs", "overhead", "bytes", "energy")
-    return Costs(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+    axis = {"latency": 0, "lower_bound": 0, "roofs": 1, "overhead": 0, "bytes": 1, "energy": 1}
+    return Costs(**{n: np.concatenate([getattr(part, n) for part in parts], axis=a) for n, a in axis.items()})
 
 
 def latency(kernels: Kernels, table: DeviceTable, gap: str = "graph") -> Floats:
     """Seconds for the whole program on every device, (D,), without keeping the details of each kernel."""
-    step = max(1, POINTS_PER_CHUNK // max(1, len(table)))
     total = np.zeros(len(table))
-    for i in range(0, len(kernels), step):
-        part = kernels.take(slice(i, i + step))
-        total += part.count @ _cost(part, table, gap).latency
+    for devices in range(0, len(table), POINTS_PER_CHUNK):
+        index = np.arange(devices, min(devices + POINTS_PER_CHUNK, len(table)))
+        some = table if len(index) == len(table) else table.take(index)
+        for part in _chunks(kernels, some):
+            total[index] += part.count @ _cost(part, some, gap).latency
     return total
 
 
+def _chunks(kernels: Kernels, table: DeviceTable) -> Iterator[Kernels]:
+    step = max(1, POINTS_PER_CHUNK // max(1, len(table)))
+    if len(kernels) <= step:
+        yield kernels
+        return
+    for start in range(0, len(kernels), step):
+        yield kernels.take(slice(start, start + step))
+
+
 def _cost(kernels: Kernels, table: DeviceTable, gap: str) -> Costs:
-    rows, devices, levels = len(kernels), len(table), table.levels
-    moved = _bytes(kernels, table)
-    roofs = np.zeros((rows, devices, 3 + levels + 1))
-    vector_peak = table.vector_peak[:, kernels.vector_dtype].T
-    vector_energy = table.vector_energy[:, kernels.vector_dtype].T
-    product_energy = table.product_energy[:, kernels.matrix_dtype].T
-    energy = np.empty((rows, devices, 3 + levels))
-    on_vector = table.product_on_vector[:, kernels.matrix_dtype].T
-    energy[:, :, 0] = kernels.matrix_ops[:, None] * product_energy
-    energy[:, :, 1] = kernels.vector_ops[:, None] * vector_energy + energy[:, :, 0] * on_vector
-    energy[:, :, 0] *= 1 - on_vector
-    energy[:, :, 2] = kernels.special_ops[:, None] * table.special_energy
-    roofs[:, :, 1] = kernels.vector_ops[:, None] / vector_peak
-    roofs[:, :, 2] = kernels.special_ops[:, None] / table.special_peak
-    lower = np.maximum(roofs[:, :, 1], roofs[:, :, 2])
-    peak = np.maximum(table.product_peak[:, kernels.matrix_dtype].T, table.vector_peak[:, kernels.matrix_dtype].T)
-    np.maximum(lower, kernels.matrix_ops[:, None] / peak, out=lower)
-    np.maximum(lower, moved.least / table.bandwidth[:, 0], out=lower)
-    for level in range(1, levels):
-        np.maximum(lower, kernels.footprint[:, None] / table.bandwidth[:, level], out=lower)
-    np.divide(moved.bytes, table.bandwidth, out=roofs[:, :, 3 : 3 + levels])
-
-    _stream(np.flatnonzero(~kernels.contraction), kernels, table, moved.bytes, roofs)
-    _tile(np.flatnonzero(kernels.contraction), kernels, table, moved.bytes, roofs, energy)
-
-    energy[:, :, 3:] = moved.bytes * table.byte_energy
-    roofs[:, :, -1] = energy.sum(axis=2) / (table.limit - table.idle)
-    gaps = table.gap_eager if gap == "eager" else table.gap_graph
-    chain = np.take_along_axis(table.latency, table.core_level[:, None], axis=1)[:, 0]
-    overhead = kernels.gaps[:, None] * gaps + table.latency[:, 0] + (kernels.serial[:, None] - 1) * chain
-    return Costs(roofs.max(axis=2) + overhead, lower, roofs, overhead, moved.bytes, energy)
-
-
-# -- bytes ---------------------------------------------------------------------------------------------------------
-
-
-@dataclass(slots=True)
-class _Moved:
-    """Bytes at each level (K, D, L), and the least that main memory must move (K, D)."""
-
-    bytes: Floats
-    least: Floats
-
-
-def _bytes(kernels: Kernels, table: DeviceTable) -> _Moved:
-    """Bytes at each level: what must pass, what is read again since it did not fit, less what a cache still holds."""
     levels = table.levels
-    present = np.array([[i < len(names) for i in range(levels)] for names in table.level_names])
-    moved = np.where(present, kernels.footprint[:, None, None], 0.0)
+    moved, least = _bytes(kernels, table)
+    energy = np.empty((3 + levels, len(kernels), len(table)))
+    roofs = np.zeros((3 + levels + 1, len(kernels), len(table)))
+    on_vector = table.product_on_vector[kernels.matrix_dtype]
+    products = kernels.matrix_ops[:, None] * table.product_energy[kernels.matrix_dtype]
+    energy[0] = products * (1 - on_vector)
+    energy[1] = products * on_vector + kernels.vector_ops[:, None] * table.vector_energy[kernels.vector_dtype]
+    energy[2] = kernels.special_ops[:, None] * table.special_energy
+    roofs[1] = kernels.vector_ops[:, None] / table.vector_peak[kernels.vector_dtype]
+    roofs[2] = kernels.special_ops[:, None] / table.special_peak
+    lower = _lower_bound(kernels, table, roofs, least)
+    for level in range(levels):
+        np.divide(moved[level], table.bandwidth[level], out=roofs[3 + level])
+
+    _stream(np.flatnonzero(~kernels.contraction), kernels, table, moved, roofs)
+    _tile(np.flatnonzero(kernels.contraction), kernels, table, moved, roofs, energy)
+
+    for level in range(levels):
+        np.multiply(moved[level], table.byte_energy[level], out=energy[3 + level])
+    np.divide(energy.sum(axis=0), table.limit - table.idle, out=roofs[-1])
+    gaps = table.gap_eager if gap == "eager" else table.gap_graph
+    chain = table.at_core_level(table.latency)
+    overhead = kernels.gaps[:, None] * gaps + table.latency[0] + (kernels.serial[:, None] - 1) * chain
+    return Costs(roofs.max(axis=0) + overhead, lower, roofs, overhead, moved, energy)
+
+
+def _lower_bound(kernels: Kernels, table: DeviceTable, roofs: Floats, least: Floats) -> Floats:
+    """Seconds that nothing can beat: every unit at its peak, every level moving each operand once."""
+    lower: Floats = np.maximum(roofs[1], roofs[2])
+    peak = np.maximum(table.product_peak[kernels.matrix_dtype], table.vector_peak[kernels.matrix_dtype])
+    np.maximum(lower, kernels.matrix_ops[:, None] / peak, out=lower)
+    np.maximum(lower, least / table.bandwidth[0], out=lower)
+    footprint = kernels.footprint[:, None]
+    for level in range(1, table.levels):
+        np.maximum(lower, footprint / table.bandwidth[level], out=lower)
+    return lower
+
+
+def _bytes(kernels: Kernels, table: DeviceTable) -> tuple[Floats, Floats]:
+    """Bytes at each level, (L, K, D), and the least that main memory must move, (K, D).
+
+    Each level passes every operand once, and again what did not fit inside it; main memory is spared what the cache
+    before it still holds.
+    """
+    footprint = np.broadcast_to(kernels.footprint[:, None], (len(kernels), len(table)))
+    moved = np.empty((table.levels, *footprint.shape))
     index = np.flatnonzero(kernels.contraction)
-    if len(index):
-        products = kernels.take(index)
-        for level in range(levels):
-            again = blocked(products, table.inner[:, level], level < table.core_level)
-            moved[index, :, level] += np.where(present[:, level], again, 0.0)
-    saved = np.zeros((len(kernels), len(table)))
-    if levels > 1:
-        saved = reuse_hits(kernels, table.capacity[:, 1])
-        moved[:, :, 0] -= saved
-    return _Moved(moved, kernels.footprint[:, None] - saved)
-
-
-# -- waves ---------------------------------------------------------------------------------------------------------
-
-
-def _at_core_level(array: Floats, table: DeviceTable) -> Floats:
-    """``array[..., core_level]`` for each device, (K, D)."""
-    return array[:, np.arange(len(table)), table.core_level]
-
-
-def _private(table: DeviceTable) -> Floats:
-    """Which levels belong to single cores, as 0 or 1, (D, L)."""
-    return (np.arange(table.levels) > table.core_level[:, None]).astype(np.float64)
+    products = kernels.take(index)
+    for level in range(table.levels):
+        present = level < table.depth
+        moved[level] = np.where(present, footprint, 0.0)
+        if len(index):
+            again = blocked(products, table.inner[level], level < table.core_level)
+            moved[level, index] += np.where(present, again, 0.0)
+    least = footprint
+    if table.levels > 1:
+        saved = reuse_hits(kernels, table.capacity[1])
+        moved[0] -= saved
+        least = footprint - saved
+    return moved, least
 
 
 def _stream(index: Ints, kernels: Kernels, table: DeviceTable, moved: Floats, roofs: Floats) -> None:
@@ -176,109 +164,43 @@ def _stream(index: Ints, kernels: Kernels, table: DeviceTable, moved: Floats, ro
         return
     parallel = kernels.parallel[index][:, None]
     imbalance = np.ceil(parallel / table.cores) * table.cores / parallel
-    part = roofs[index]
-    part[:, :, 1:3] *= imbalance[:, :, None]
-    levels = part[:, :, 3:-1]
-    levels *= 1 + (imbalance[:, :, None] - 1) * _private(table)
-    devices = np.arange(len(table))
-    port = _at_core_level(moved[index], table) * imbalance / (table.cores * table.port)
-    levels[:, devices, table.core_level] = np.maximum(levels[:, devices, table.core_level], port)
+    part = roofs[:, index]
+    part[1:3] *= imbalance
+    for level in range(table.levels):
+        part[3 + level] *= 1 + (imbalance - 1) * table.private[level]
+    passing = (np.where(level == table.core_level, moved[level, index], 0.0) for level in range(table.levels))
+    port = sum(passing) * imbalance / (table.cores * table.port)
+    _raise_core_level(part, table, port)
     # Multiply-adds that are no single product (a scan's) are still done on the unit that is best at them.
     dtype = kernels.matrix_dtype[index]
-    _place(part, kernels.matrix_ops[index][:, None] / table.product_peak[:, dtype].T * imbalance,
-           table.product_on_vector[:, dtype].T)  # fmt: skip
-    roofs[index] = part
+    busy = kernels.matrix_ops[index][:, None] / table.product_peak[dtype] * imbalance
+    _place(part, busy, table.product_on_vector[dtype])
+    roofs[:, index] = part
+
+
+def _tile(index: Ints, kernels: Kernels, table: DeviceTable, moved: Floats, roofs: Floats, energy: Floats) -> None:
+    """Products: sets the roofs and the traffic that follow from the best tile of each."""
+    if not len(index):
+        return
+    part, carried = roofs[:, index], moved[:, index]
+    best = best_tile(kernels.take(index), table, carried, part, energy[:, index])
+    _place(part, best.busy, best.on_vector)
+    for level in range(table.levels):
+        part[3 + level] *= 1 + (best.imbalance - 1) * table.private[level]
+        here = level == table.core_level
+        carried[level] = np.where(here, best.bytes, carried[level])
+        part[3 + level] = np.where(here, best.bytes / table.bandwidth[level], part[3 + level])
+    _raise_core_level(part, table, best.port)
+    roofs[:, index], moved[:, index] = part, carried
+
+
+def _raise_core_level(roofs: Floats, table: DeviceTable, port: Floats) -> None:
+    """The level that cores share takes as long as its own bandwidth, or the port of the busiest core, needs."""
+    for level in range(table.levels):
+        np.maximum(roofs[3 + level], np.where(level == table.core_level, port, 0.0), out=roofs[3 + level])
 
 
 def _place(roofs: Floats, busy: Floats, on_vector: Floats) -> None:
     """Put the time of products on the unit that does them; the vector unit has its elementwise work to do besides."""
-    roofs[:, :, 0] = busy * (1 - on_vector)
-    roofs[:, :, 1] += busy * on_vector
-
-
-def _tile(index: Ints, kernels: Kernels, table: DeviceTable, moved: Floats, roofs: Floats, energy: Floats) -> None:
-    """Products: choose for each the tile whose slowest resource is fastest; sets the matrix roof and core traffic."""
-    if not len(index):
-        return
-    product = kernels.take(index)
-    best = _best_tile(product, table, moved[index], roofs[index], energy[index], matrix=True)
-    skinny = np.flatnonzero(np.minimum(product.m, product.n) < SKINNY)
-    if len(skinny):
-        other = _best_tile(product.take(skinny), table, moved[index[skinny]], roofs[index[skinny]],
-                           energy[index[skinny]], matrix=False)  # fmt: skip
-        better = other.time < best.time[skinny]
-        for name in ("time", "compute", "port", "bytes", "imbalance", "on_vector"):
-            chosen = getattr(best, name)
-            chosen[skinny] = np.where(better, getattr(other, name), chosen[skinny])
-    devices = np.arange(len(table))
-    part, carried = roofs[index], moved[index]
-    _place(part, best.compute, best.on_vector)
-    levels = part[:, :, 3:-1]
-    levels *= 1 + (best.imbalance[:, :, None] - 1) * _private(table)
-    carried[:, devices, table.core_level] = best.bytes
-    levels[:, devices, table.core_level] = np.maximum(
-        best.bytes / table.bandwidth[devices, table.core_level], best.port
-    )
-    roofs[index], moved[index] = part, carried
-
-
-@dataclass(slots=True)
-class _Choice:
-    """The best tile's time, roofs and traffic, and the unit that it is for, each (K, D)."""
-
-    time: Floats
-    compute: Floats
-    port: Floats
-    bytes: Floats
-    imbalance: Floats
-    on_vector: Floats
-
-
-def _best_tile(product: Kernels, table: DeviceTable, moved: Floats, roofs: Floats, energy: Floats,
-               matrix: bool) -> _Choice:  # fmt: skip
-    """Try every tile; a tile's time is the slowest of what depends on it and what does not."""
-    dtype = product.matrix_dtype
-    granule = table.product_granule[:, dtype].swapaxes(0, 1) if matrix else table.vector_granule[None]
-    peak = (table.product_peak if matrix else table.vector_peak)[:, dtype].T / table.cores
-    on_vector = table.product_on_vector[:, dtype].T if matrix else np.ones((len(product), len(table)))
-    elementwise = roofs[:, :, 1] * on_vector  # the same lanes do both, one after the other
-    m, n, k, batch = product.m[:, None], product.n[:, None], product.k[:, None], product.batch[:, None]
-    devices = np.arange(len(table))
-    core_bandwidth = table.bandwidth[devices, table.core_level]
-    core_energy = table.byte_energy[devices, table.core_level]
-    private = _private(table)
-    on_core = (roofs[:, :, 3:-1] * private).max(axis=2)
-    shared_levels = np.where((private == 0) & (np.arange(table.levels) != table.core_level[:, None]), 1.0, 0.0)
-    floor = np.maximum((roofs[:, :, 3:-1] * shared_levels).max(axis=2), roofs[:, :, 1:3].max(axis=2))
-    others = moved * table.byte_energy
-    rest = energy[:, :, :3].sum(axis=2) + others.sum(axis=2) - others[:, devices, table.core_level]
-    budget = table.limit - table.idle
-    # Seconds that a point of the padded iteration space takes a core; density and fused work are in matrix_ops.
-    k_padded = np.ceil(k / granule[:, :, 2]) * granule[:, :, 2]
-    point = product.matrix_ops[:, None] / (batch * m * n * k) * k_padded / peak
-    row_bytes = product.reads[:, :1] / (batch * m)
-    column_bytes = product.reads[:, 1:2] / (batch * n)
-    once = (product.reads[:, 2:].sum(axis=1) + product.write)[:, None]  # epilogue operands and the result
-    longest_split = np.maximum(1.0, k / SPLIT_K)
-    best = _Choice(*(np.full((len(product), len(table)), np.inf) for _ in range(5)), on_vector)
-    for tile_m, tile_n in TILES:
-        used_m, used_n = np.minimum(m, tile_m), np.minimum(n, tile_n)
-        tiles = batch * np.ceil(m / tile_m) * np.ceil(n / tile_n)
-        split = np.clip(np.floor(table.cores / tiles), 1.0, longest_split)
-        turns = np.ceil(tiles / table.cores) / split
-        padded = np.ceil(used_m / granule[:, :, 0]) * granule[:, :, 0] * np.ceil(used_n / granule[:, :, 1]) * granule[:, :, 1]
-        compute = turns * padded * point
-        tile_bytes = used_m * row_bytes + used_n * column_bytes
-        port = turns * tile_bytes / table.port
-        carried = tiles * tile_bytes + once
-        imbalance = np.maximum(1.0, turns * table.cores / tiles)
-        time = np.maximum(np.maximum(compute + elementwise, port), np.maximum(floor, carried / core_bandwidth))
-        np.maximum(time, on_core * imbalance, out=time)
-        np.maximum(time, (rest + carried * core_energy) / budget, out=time)
-        fits = tile_m * tile_n * ACCUMULATOR_BYTES <= table.inner[devices, table.core_level]
-        better = fits & ((time < best.time) | ((time == best.time) & (carried < best.bytes)))
-        for name, value in (("time", time), ("compute", compute), ("port", port), ("bytes", carried),
-                            ("imbalance", imbalance)):  # fmt: skip
-            chosen = getattr(best, name)
-            np.copyto(chosen, value, where=better)
-    return best
+    roofs[0] = busy * (1 - on_vector)
+    roofs[1] += busy * on_vector

@@ -1,4 +1,4 @@
-"""Devices as columns: arrays over D devices, so that one cost function serves one device and a sweep of thousands.
+"""Devices as columns: arrays whose last axis is the device, so that one cost function serves one and thousands.
 
 Memory levels are numbered from main memory inwards (level 0 is main memory, 1 the cache before it, ...); registers are
 no level of their own, since operand delivery is part of an operation's energy and rate. Devices with fewer levels are
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,15 +42,15 @@ class DeviceTable:
         names: one a device.
         level_names: for each device, names of its levels from main memory inwards.
         cores: cores, (D,).
-        product_peak, product_energy: of the unit that does products best in each dtype, (D, T).
-        product_granule: block that this unit works in, (D, T, 3).
-        product_on_vector: 1 where this unit is the vector unit, which then has elementwise work to do as well, (D, T).
-        vector_peak, vector_energy: of the vector unit, (D, T).
-        vector_granule: (D, 3).
+        product_peak, product_energy: of the unit that does products best in each dtype, (T, D).
+        product_granule: block that this unit works in, (3, T, D).
+        product_on_vector: 1 where this unit is the vector unit, which then has elementwise work to do as well, (T, D).
+        vector_peak, vector_energy: of the vector unit, (T, D).
+        vector_granule: (3, D).
         special_peak, special_energy: (D,).
         per_core: partitions of a core that have registers of their own, (D,).
-        bandwidth, capacity, latency, byte_energy: of each level over all instances, (D, L).
-        inner: bytes that a block may take in the storage inside each level, (D, L).
+        bandwidth, capacity, latency, byte_energy: of each level over all instances, (L, D).
+        inner: bytes that a block may take in the storage inside each level, (L, D).
         core_level: the innermost level that cores share; what passes it is cut into one tile a core, (D,).
         port: bytes a second that one core can draw from there, (D,).
         gap_eager, gap_graph: seconds between kernels, (D,).
@@ -86,14 +88,35 @@ class DeviceTable:
     @property
     def levels(self) -> int:
         """Levels that the arrays have room for."""
-        return self.bandwidth.shape[1]
+        return len(self.bandwidth)
+
+    @cached_property
+    def private(self) -> Floats:
+        """Which levels belong to single cores, as 0 or 1, (L, D)."""
+        return (np.arange(self.levels)[:, None] > self.core_level).astype(np.float64)
+
+    @cached_property
+    def depth(self) -> NDArray[np.int64]:
+        """How many levels each device has, (D,)."""
+        return np.array([len(names) for names in self.level_names])
+
+    def at_core_level(self, column: Floats) -> Floats:
+        """A column's values at the level that the cores share, (D,)."""
+        found: Floats = column[self.core_level, np.arange(len(self))]
+        return found
 
     def take(self, index: NDArray[np.int64]) -> DeviceTable:
         """The devices at ``index``, which may repeat."""
-        arrays = {f.name: getattr(self, f.name)[index] for f in fields(self) if f.name not in ("names", "level_names")}
+        arrays = {
+            f.name: getattr(self, f.name)[..., index] for f in fields(self) if f.name not in ("names", "level_names")
+        }
         picked = index.tolist()
         return replace(self, names=tuple(self.names[i] for i in picked),
                        level_names=tuple(self.level_names[i] for i in picked), **arrays)  # fmt: skip
+
+    def scaled(self, column: str, factors: Floats) -> DeviceTable:
+        """With one column multiplied by factors that broadcast to its shape: a sweep without an object a point."""
+        return replace(self, **{column: getattr(self, column) * factors})
 
     @classmethod
     def of(cls, devices: Sequence[Device]) -> DeviceTable:
@@ -104,14 +127,15 @@ class DeviceTable:
         for column in columns:
             for name, value in pad.items():
                 column[name] = [*column[name], *[value] * (depth - len(column[name]))]
-        merged: dict[str, object] = {}
+        merged: dict[str, Any] = {}
         for f in fields(cls):
             values = [column[f.name] for column in columns]
             if f.name in ("names", "level_names"):
                 merged[f.name] = tuple(values)
             else:
-                merged[f.name] = np.array(values, np.int64 if f.name == "core_level" else np.float64)
-        return cls(**merged)  # type: ignore[arg-type]
+                array = np.array(values, np.int64 if f.name == "core_level" else np.float64)
+                merged[f.name] = np.ascontiguousarray(np.moveaxis(array, 0, -1))
+        return cls(**merged)
 
 
 def native(device: Device, dtype: str) -> bool:
@@ -128,7 +152,7 @@ def _resolve(device: Device, dtype: str, kinds: tuple[str, ...]) -> tuple[str, s
     return "vector", max(device.units["vector"].peak, key=lambda name: DTYPES[name].bits)
 
 
-def _column(device: Device) -> dict[str, object]:
+def _column(device: Device) -> dict[str, Any]:
     """One device's entries, lists where an array has further axes."""
     product = [_resolve(device, dtype, ("matrix", "vector")) for dtype in DTYPE_INDEX]
     vector = [_resolve(device, dtype, ("vector",)) for dtype in DTYPE_INDEX]
@@ -143,7 +167,7 @@ def _column(device: Device) -> dict[str, object]:
         "cores": device.cores.value,
         "product_peak": [device.peak(*pair) for pair in product],
         "product_energy": [device.energy(*pair) or 0.0 for pair in product],
-        "product_granule": [list(device.units[kind].array[:3]) for kind, _ in product],
+        "product_granule": [[device.units[kind].array[axis] for kind, _ in product] for axis in range(3)],
         "product_on_vector": [float(kind == "vector") for kind, _ in product],
         "vector_peak": [device.peak(*pair) for pair in vector],
         "vector_energy": [device.energy(*pair) or 0.0 for pair in vector],

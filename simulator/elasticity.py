@@ -87,6 +87,8 @@ def _paths(device: Device) -> list[str]:
     known = device.parameters()
     paths = ["cores", "clock.boost", *(f"{unit}.peak" for unit in device.units)]
     for level in reversed(device.levels):
-        fields = ("capacity",) if level.managed == "registers" else ("bandwidth", "core_bandwidth", "capacity", "latency")
+        fields = (
+            ("capacity",) if level.managed == "registers" else ("bandwidth", "core_bandwidth", "capacity", "latency")
+        )
         paths += [path for field in fields if (path := f"{level.name}.{field}") in known]
     return [*paths, "overhead.eager", "overhead.graph", "power.limit"]

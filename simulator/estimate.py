@@ -81,7 +81,7 @@ class Estimate:
     def energy_by_component_j(self) -> dict[str, float]:
         """Joules by compute unit and memory level, and what idling would take for as long."""
         names = (*roof_names(self.table, 0)[:3], *self.level_names)
-        totals = self.kernels.count @ self.costs.energy[:, 0, :]
+        totals = self.kernels.count @ self.costs.energy[:, :, 0].T
         parts = {name: float(total) for name, total in zip(names, totals, strict=False)}
         return parts | {"idle": self.device.power.idle.value * self.latency_s}
 
@@ -98,7 +98,7 @@ class Estimate:
     @cached_property
     def io_bytes(self) -> dict[str, float]:
         """Bytes moved at each memory level, main memory first."""
-        totals = self.kernels.count @ self.costs.bytes[:, 0, :]
+        totals = self.kernels.count @ self.costs.bytes[:, :, 0].T
         return {name: float(total) for name, total in zip(self.level_names, totals, strict=False)}
 
     @cached_property
@@ -128,11 +128,11 @@ class Estimate:
 
     @cached_property
     def utilization(self) -> float:
-        """Share of the product peak (of the type with most work) that the program reaches: the model FLOP utilization."""
+        """Share of the product peak (of the type with most work) that the program reaches: its FLOP utilization."""
         by_dtype = np.bincount(
             self.kernels.matrix_dtype, self.kernels.count * self.kernels.matrix_ops, minlength=len(DTYPES)
         )
-        peak = self.table.product_peak[0, int(by_dtype.argmax())]
+        peak = self.table.product_peak[int(by_dtype.argmax()), 0]
         return float(self.flops / peak / self.latency_s) if self.latency_s > 0 else 0.0
 
     @cached_property
@@ -178,7 +178,7 @@ class Estimate:
         """One record for each kernel, in the order in which they run; numbers are of one run of it."""
         k, c = self.kernels, self.costs
         bounds = self.bounds
-        energy = c.energy[:, 0, :].sum(axis=1) + self.device.power.idle.value * c.latency[:, 0]
+        energy = c.energy[:, :, 0].sum(axis=0) + self.device.power.idle.value * c.latency[:, 0]
         return [
             {
                 "name": launch.name,
@@ -187,7 +187,7 @@ class Estimate:
                 "flops": float(k.matrix_ops[row]),
                 "vector_ops": float(k.vector_ops[row]),
                 "special_ops": float(k.special_ops[row]),
-                "io_bytes": {n: float(b) for n, b in zip(self.level_names, c.bytes[row, 0], strict=False)},
+                "io_bytes": {n: float(b) for n, b in zip(self.level_names, c.bytes[:, row, 0], strict=False)},
                 "latency_s": float(c.latency[row, 0]),
                 "lower_bound_s": float(c.lower_bound[row, 0]),
                 "overhead_s": float(c.overhead[row, 0]),
@@ -202,13 +202,13 @@ class Estimate:
         """The kernels added up by the first ``depth`` parts of their names, in order of first appearance."""
         found: dict[str, list[float]] = {}
         k, c = self.kernels, self.costs
-        energy = c.energy[:, 0, :].sum(axis=1) + self.device.power.idle.value * c.latency[:, 0]
+        energy = c.energy[:, :, 0].sum(axis=0) + self.device.power.idle.value * c.latency[:, 0]
         for launch in k.launches:
             parts = launch.name.split("/")[0].split(".")
             name = ".".join(parts[: min(depth, max(1, len(parts) - 1))])
             sums = found.setdefault(name, [0.0] * 5)
             row, times = launch.row, launch.repeat
-            for i, value in enumerate((1.0, c.latency[row, 0], k.matrix_ops[row], c.bytes[row, 0, 0], energy[row])):
+            for i, value in enumerate((1.0, c.latency[row, 0], k.matrix_ops[row], c.bytes[0, row, 0], energy[row])):
                 sums[i] += times * float(value)
         return [Layer(name, int(sums[0]), *sums[1:]) for name, sums in found.items()]
 
@@ -221,7 +221,9 @@ class Estimate:
             "model": self.graph.name,
             "device": self.device.name,
             "style": self.style.name,
-            "request": {key: self.graph.meta[key] for key in ("batch", "seq", "context", "phase") if key in self.graph.meta},
+            "request": {
+                key: self.graph.meta[key] for key in ("batch", "seq", "context", "phase") if key in self.graph.meta
+            },
             "latency_s": self.latency_s,
             "latency_lower_bound_s": self.latency_lower_bound_s,
             "throughput": {"value": rate, "unit": unit},

@@ -42,7 +42,11 @@ def save(estimate: Estimate, path: Path) -> None:
 
     table = pa.Table.from_pylist([_flat(record) for record in estimate.kernel_table()])
     writer: Callable[[Path], Any]
-    writer = (lambda part: csv.write_csv(table, part)) if suffix == ".csv" else (lambda part: parquet.write_table(table, part))
+    writer = (
+        (lambda part: csv.write_csv(table, part))
+        if suffix == ".csv"
+        else (lambda part: parquet.write_table(table, part))
+    )
     whole(path, writer)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -116,26 +116,32 @@ class Kernels:
     def of(cls, rows: Sequence[Row], launches: Sequence[Launch] = ()) -> Kernels:
         """Columns from rows; without launches each row runs once."""
         if launches:
-            count = np.bincount(
-                [launch.row for launch in launches], [launch.repeat for launch in launches], minlength=len(rows)
-            )
+            times = [launch.repeat for launch in launches]
+            count = np.bincount([launch.row for launch in launches], times, minlength=len(rows)).astype(np.float64)
         else:
             count = np.ones(len(rows))
-        columns = list(zip(*rows, strict=True)) if rows else [[] for _ in Row._fields]
-        arrays = {}
+        columns: list[Any] = list(zip(*rows, strict=True)) if rows else [()] * len(Row._fields)
+        arrays: dict[str, Any] = {}
         for name, column in zip(Row._fields, columns, strict=True):
             dtype = np.int64 if name.endswith("dtype") else np.bool_ if name == "contraction" else np.float64
             arrays[name] = np.array(column, dtype)
         if not rows:
             arrays["reads"] = arrays["reuse"] = np.empty((0, READ_SLOTS))
-        return cls(**arrays, count=count.astype(np.float64), launches=tuple(launches))
+        return cls(**arrays, count=count, launches=tuple(launches))
 
     def take(self, index: slice | NDArray[np.int64]) -> Kernels:
         """The rows at ``index``, without launches."""
-        names = (*Row._fields, "count")
-        return Kernels(**{name: getattr(self, name)[index] for name in names})
+        arrays: dict[str, Any] = {name: getattr(self, name)[index] for name in (*Row._fields, "count")}
+        return Kernels(**arrays)
+
+    def joined(self, other: Kernels) -> Kernels:
+        """The rows of both, without launches."""
+        pairs = {name: (getattr(self, name), getattr(other, name)) for name in (*Row._fields, "count")}
+        arrays: dict[str, Any] = {name: np.concatenate(pair) for name, pair in pairs.items()}
+        return Kernels(**arrays)
 
     @property
     def footprint(self) -> Floats:
         """Bytes read and written at least, shape (K,)."""
-        return self.reads.sum(axis=1) + self.write
+        total: Floats = self.reads.sum(axis=1) + self.write
+        return total

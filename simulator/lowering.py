@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from dataclasses import dataclass, field
 
 from ..graphs.ir import Graph, Op
@@ -88,7 +87,7 @@ class _Binder:
         for i, (op, template) in enumerate(bound):
             shaping = i == heavy or (products > 1 and template.row.contraction)
             for access in template.reads:
-                tensor = self._tensor(op, access.side, access.index, access.label)
+                tensor = self._tensor(op, access.side, access.position, access.label)
                 inside = access.side == "in" and group.category != SEVERAL and self.maker.get(tensor) is group
                 if inside or tensor in seen:
                     continue
@@ -97,7 +96,7 @@ class _Binder:
                 slots[slot] += access.bytes
                 distances[slot] = max(distances[slot], self.clock.distance(tensor))
             for access in template.writes:
-                tensor = self._tensor(op, access.side, access.index, access.label)
+                tensor = self._tensor(op, access.side, access.position, access.label)
                 if access.side == "temporary" or tensor in self.outside:
                     written[tensor] = access.bytes
         fresh = (tensor for tensor in written if tensor not in self.caches)  # an update leaves most of a cache cold
@@ -107,10 +106,10 @@ class _Binder:
         row = _merge([template.row for _, template in bound], heavy, slots, distances, write)
         return row, tuple(seen), tuple(written.items())
 
-    def _tensor(self, op: Op, side: str, index: int, label: str) -> str:
+    def _tensor(self, op: Op, side: str, position: int, label: str) -> str:
         if side == "temporary":
             return f"{op.name}/{label}"
-        name = (op.inputs if side == "in" else op.outputs)[index]
+        name = (op.inputs if side == "in" else op.outputs)[position]
         return self.roots.get(name, name)
 
 

@@ -8,7 +8,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from ..units import format_bytes, format_energy, format_rate, format_time
+from ..units import format_bytes, format_energy, format_si, format_time
 from .estimate import Estimate
 
 
@@ -67,12 +67,15 @@ def _totals(e: Estimate) -> list[tuple[str, str]]:
         ("latency", f"{format_time(e.latency_s)}   (no execution beats {format_time(e.latency_lower_bound_s)})"),
         ("throughput", f"{count(rate)} {unit}, {e.utilization:.1%} of peak"),
         ("limited by", shares),
-        ("data moved", ", ".join(f"{name} {format_bytes(size)}" for name, size in e.io_bytes.items())),
+        ("data moved", ", ".join(f"{name} {format_si(size, 'B')}" for name, size in e.io_bytes.items())),
         ("energy", f"{format_energy(e.energy_j)}, {e.energy_j / e.latency_s:.4g} W on average"),
         ("memory", f"{format_bytes(m.peak)} of {format_bytes(capacity)}   ({held})"),
-        ("model", f"{count(e.graph.parameters)} parameters, {count(e.graph.macs)} multiply-adds, "
-                  f"{len(e.kernels.launches)} kernels listed"),
-    ]  # fmt: skip
+        (
+            "model",
+            f"{count(e.graph.parameters)} parameters, {count(e.graph.macs)} multiply-adds, "
+            f"{len(e.kernels.launches)} kernels listed",
+        ),
+    ]
 
 
 def _layers(e: Estimate, rows: int) -> Table:
@@ -82,16 +85,30 @@ def _layers(e: Estimate, rows: int) -> Table:
     title = "Layers" if len(layers) <= rows else f"The {rows} costliest of {len(layers)} layers"
     table = _table(title, "layer", "kernels", "time", "share", "FLOP", main, "energy")
     for layer in (each for each in layers if each in costliest):
-        table.add_row(layer.name, str(layer.kernels), format_time(layer.latency_s), f"{layer.latency_s / e.latency_s:.1%}",
-                      count(layer.flops), format_bytes(layer.main_bytes), format_energy(layer.energy_j))  # fmt: skip
+        table.add_row(
+            layer.name,
+            str(layer.kernels),
+            format_time(layer.latency_s),
+            f"{layer.latency_s / e.latency_s:.1%}",
+            count(layer.flops),
+            format_si(layer.main_bytes, "B"),
+            format_energy(layer.energy_j),
+        )
     return table
 
 
 def _kernels(e: Estimate) -> Table:
     table = _table("Kernels", "kernel", "does", "times", "time each", "FLOP", e.level_names[0], "limited by")
     for record in e.kernel_table():
-        table.add_row(record["name"], record["op"], str(record["repeat"]), format_time(record["latency_s"]),
-                      count(record["flops"]), format_bytes(record["io_bytes"][e.level_names[0]]), record["bound"])  # fmt: skip
+        table.add_row(
+            record["name"],
+            record["op"],
+            str(record["repeat"]),
+            format_time(record["latency_s"]),
+            count(record["flops"]),
+            format_si(record["io_bytes"][e.level_names[0]], "B"),
+            record["bound"],
+        )
     return table
 
 
@@ -107,14 +124,32 @@ def _answers(e: Estimate) -> RenderableType:
 def render_comparison(estimates: Sequence[Estimate]) -> RenderableType:
     """Devices side by side."""
     first = estimates[0]
-    table = _table(f"{first.graph.name} ({first.style.name})", "device", "latency", "lower bound", "throughput", "of peak",
-                   "energy", "power", "memory", "limited by")  # fmt: skip
+    table = _table(
+        f"{first.graph.name} ({first.style.name})",
+        "device",
+        "latency",
+        "lower bound",
+        "throughput",
+        "of peak",
+        "energy",
+        "power",
+        "memory",
+        "limited by",
+    )
     for e in estimates:
         rate, unit = e.throughput
         memory = format_bytes(e.memory.peak) + ("" if e.fits else " (too much)")
-        table.add_row(e.device.name, format_time(e.latency_s), format_time(e.latency_lower_bound_s), f"{count(rate)} {unit}",
-                      f"{e.utilization:.1%}", format_energy(e.energy_j), f"{e.energy_j / e.latency_s:.4g} W", memory,
-                      e.bottleneck)  # fmt: skip
+        table.add_row(
+            e.device.name,
+            format_time(e.latency_s),
+            format_time(e.latency_lower_bound_s),
+            f"{count(rate)} {unit}",
+            f"{e.utilization:.1%}",
+            format_energy(e.energy_j),
+            f"{e.energy_j / e.latency_s:.4g} W",
+            memory,
+            e.bottleneck,
+        )
     warnings = [Text(f"warning: {each}", style="yellow") for e in estimates for each in e.warnings]
     return Group(table, *warnings)
 

@@ -25,7 +25,7 @@ class Access(NamedTuple):
     """An operand of a body: where it is bound (``in``, ``out`` or a temporary), which one, its slot and its bytes."""
 
     side: str
-    index: int
+    position: int
     label: str
     slot: int
     bytes: float

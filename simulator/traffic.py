@@ -50,5 +50,7 @@ def reuse_hits(kernels: Kernels, capacity: Floats) -> Floats:
     size = np.maximum(capacity, 1e-9)
     for slot in range(kernels.reads.shape[1]):
         if np.isfinite(kernels.reuse[:, slot]).any():
-            hits += kernels.reads[:, slot, None] * np.clip(2.0 - kernels.reuse[:, slot, None] / size, 0.0, 1.0)
+            hits += kernels.reads[:, slot, None] * np.minimum(
+                np.maximum(2.0 - kernels.reuse[:, slot, None] / size, 0.0), 1.0
+            )
     return hits

@@ -60,6 +60,8 @@ def _attend(c: Context, spec: Attention, q: str, k: str, v: str) -> str:
     window = spec.window or spec.chunk
     if spec.chunk and not c.past and c.new > spec.chunk:
         return _chunks(c, spec.chunk, q, k, v)
+    if spec.chunk and c.total > spec.chunk:
+        c.note("attention within chunks, after a context, is counted as a window of the chunk's size: an upper bound")
     keys = b.shape(k)[2]
     return b.op("attention", q, k, v, name="attention", window=window if 0 < window < keys else None, **attrs)
 

@@ -120,6 +120,11 @@ class Context:
         linear = self.quantization.linear
         return "fp8" if linear is not None and linear.weight == "fp8" else self.b.dtype
 
+    def note(self, text: str) -> None:
+        """Tell the reader of an estimate what was assumed, once."""
+        if text not in self.b.notes:
+            self.b.notes.append(text)
+
     # -- norms and shapes -----------------------------------------------------------------------------------------
 
     def norm(self, name: str, x: str, form: Norm | None = None) -> str:

@@ -19,8 +19,8 @@ _CLASSIC = Traits(norm=LAYER_NORM, qkv_bias=True, out_bias=True, mlp_bias=True, 
 _LLAMA = Traits()
 _QWEN2 = Traits(qkv_bias=True, out_bias=False, windowed="use_sliding_window")
 _QWEN3 = Traits(qk_norm="head", windowed="use_sliding_window")
-# Some publishers leave the input embedding, of which a token meets one row, out of the active parameters: 36.7 billion in
-# DeepSeek-V3's README_WEIGHTS.md; gpt-oss' model card (arXiv:2508.10925, section 2). GLM leaves out the output layer too
+# Some publishers leave the input embedding, of which a token meets one row, out of the active parameters (36.7 billion
+# in DeepSeek-V3's README_WEIGHTS.md; gpt-oss' model card, arXiv:2508.10925, section 2); GLM the output layer too
 # (arXiv:2508.06471, table 1).
 _DEEPSEEK = Traits(uncounted=1)
 _GLM = Traits(qkv_bias="attention_bias", out_bias=False, rotary_share=0.5)
@@ -161,10 +161,14 @@ def _by_structure(f: Fields) -> tuple[Traits, str]:
     if f.flag("is_encoder_decoder"):
         raise ModelError("an encoder-decoder model of a family that is not known", where=f.where,
                          found=f.config.get("model_type"), choices=(*TRAITS, *SPECIAL))  # fmt: skip
-    f.require("vocab", "hidden", "layers", "heads", "expert_width" if f.get("experts") else "width")
-    traits = replace(_LLAMA, qk_norm="use_qk_norm:head", router_bias=f.text("topk_method", "") == "noaux_tc",
+    wanted = ["vocab", "hidden", "layers", "heads"]
+    wanted += [] if f.get("expert_width") and f.get("experts") else ["width"]
+    f.require(*wanted, *(["top_k"] if f.get("experts") else []))
+    plain = f.text("activation", "silu").lower() in ("relu", "relu2")  # never gated in the models that use them
+    traits = replace(_LLAMA, gated=not plain, qk_norm="use_qk_norm:head",
+                     router_bias=f.text("topk_method", "") == "noaux_tc",
                      windowed="use_sliding_window" if "use_sliding_window" in f.config else "always")  # fmt: skip
     shape = "latent attention" if f.get("kv_lora_rank") else "grouped-query attention"
-    block = "experts" if f.get("experts") else "a gated feed-forward block"
+    block = f"{'plain' if plain else 'gated'} {'experts' if f.get('experts') else 'feed-forward blocks'}"
     name = f.config.get("model_type", "none given")
-    return traits, f"model_type {name!r} is not known; taken for a decoder like Llama: {shape}, {block}, RMS norms, rotation"
+    return traits, f"model_type {name!r} is not known; taken to be like Llama: {shape}, {block}, RMS norms, rotation"

@@ -6,13 +6,14 @@ from .context import Context
 from .spec import Dense, MoE
 
 # What a gated block does to (gate, up), by the name of the activation.
-GATED = {"silu": "swiglu", "gelu": "geglu", "relu": "reglu", "sigmoid": "glu", "swiglu_oai": "swiglu_oai"}
+GATED = {"silu": "swiglu", "gelu": "geglu", "gelu_tanh": "geglu_tanh", "relu": "reglu", "sigmoid": "glu",
+         "swiglu_oai": "swiglu_oai"}  # fmt: skip
 # Names that configurations use.
 ACTIVATIONS = {
     "silu": "silu", "swish": "silu", "gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_fast": "gelu_tanh",
     "gelu_pytorch_tanh": "gelu_tanh", "gelu_python": "gelu", "relu": "relu", "relu2": "relu2", "tanh": "tanh",
     "sigmoid": "sigmoid", "swiglu_oai": "swiglu_oai", "geglu": "gelu", "swiglu": "silu", "gelu_tanh": "gelu_tanh",
-    "squared_relu": "relu2", "quick_gelu": "gelu",
+    "squared_relu": "relu2", "quick_gelu": "quick_gelu",
 }  # fmt: skip
 
 
@@ -28,15 +29,18 @@ def dense(c: Context, spec: Dense, x: str) -> str:
     hidden = b.shape(x)[-1]
     if spec.gated:
         gate = c.linear("gate_proj", x, spec.width, spec.bias)
-        up = c.linear("up_proj", x, spec.width, spec.bias)
-        inner = b.op(_gated_kind(spec), gate, up, name="act")
+        inner = _gated(c, spec, gate, c.linear("up_proj", x, spec.width, spec.bias))
     else:
         inner = b.op(spec.activation, c.linear("up_proj", x, spec.width, spec.bias), name="act")
     return c.linear("down_proj", inner, hidden, spec.bias)
 
 
-def _gated_kind(spec: Dense) -> str:
-    return GATED[spec.activation.removesuffix("_tanh")]
+def _gated(c: Context, spec: Dense, *inputs: str) -> str:
+    """``act(gate) * up``, of two tensors or of the halves of one."""
+    if spec.activation in GATED:
+        return c.b.op(GATED[spec.activation], *inputs, name="act")
+    gate, up = inputs if len(inputs) == 2 else c.cut(inputs[0], spec.width, spec.width)
+    return c.b.op("mul", c.b.op(spec.activation, gate, name="act"), up, name="gate")
 
 
 def moe(c: Context, spec: MoE, x: str) -> str:
@@ -92,5 +96,5 @@ def _experts(c: Context, spec: MoE, rows: str) -> str:
     with c.module("experts"):
         wide = 2 * form.width if form.gated else form.width
         inner = c.grouped("gate_up_proj" if form.gated else "up_proj", rows, spec.experts, wide, spec.top_k, form.bias)
-        inner = b.op(_gated_kind(form) if form.gated else form.activation, inner, name="act")
+        inner = _gated(c, form, inner) if form.gated else b.op(form.activation, inner, name="act")
         return c.grouped("down_proj", inner, spec.experts, hidden, spec.top_k, form.bias)

@@ -35,8 +35,9 @@ def mamba(c: Context, spec: Mamba1, x: str) -> str:
         inner = _convolved(c, inner, spec.conv, spec.conv_bias)
         step, into, out = c.cut(c.linear("x_proj", inner, spec.step_rank + 2 * spec.state), spec.step_rank, spec.state,
                                 spec.state)  # fmt: skip
-        if spec.norms:
-            step, into, out = (c.norm(f"{name}_norm", part) for name, part in (("dt", step), ("b", into), ("c", out)))
+        if spec.norm:
+            parts = (("dt_norm", step), ("b_norm", into), ("c_norm", out))
+            step, into, out = (c.norm(name, part, spec.norm) for name, part in parts)
         step = b.op("softplus", c.linear("dt_proj", step, spec.inner, bias=True, narrow=False), name="dt")
         decay = b.weight("A_log", (spec.inner, spec.state), "fp32")
         skip = b.weight("D", (spec.inner,), "fp32")

@@ -115,7 +115,10 @@ class CompressedAttention:
 
 @dataclass(frozen=True, slots=True)
 class Mamba1:
-    """Selective state space (arXiv:2312.00752): inner width, state size, convolution and rank of the step size."""
+    """Selective state space (arXiv:2312.00752): inner width, state size, convolution and rank of the step size.
+
+    ``norm``: a norm on the step size and on both projections, if any.
+    """
 
     inner: int
     state: int
@@ -123,7 +126,7 @@ class Mamba1:
     step_rank: int
     conv_bias: bool = True
     bias: bool = False
-    norms: bool = False
+    norm: Norm | None = None
 
 
 @dataclass(frozen=True, slots=True)

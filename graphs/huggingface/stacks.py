@@ -178,15 +178,16 @@ def has_experts(f: Fields, index: int) -> bool:
     chosen = f.sequence("moe_layers")
     if chosen:
         return index in chosen
-    step = f.config.get("moe_layer_freq", 1)
-    if isinstance(step, list):
-        return index < len(step) and bool(step[index])
+    given = f.config.get("moe_layer_freq")
+    if isinstance(given, list):
+        return index < len(given) and bool(given[index])
+    step = f.get("moe_layer_freq", 1) or 1
     every = f.get("decoder_sparse_step", 1) or 1
     between = f.get("interleave_moe_layer_step", 1) or 1
     return (
         index >= f.get("first_k_dense_replace")
         and index not in f.sequence("mlp_only_layers")
-        and index % max(1, int(step)) == 0
+        and index % step == 0
         and (index + 1) % every == 0
         and (index + 1) % between == 0
     )

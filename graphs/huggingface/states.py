@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from ...errors import ModelError
 from .fields import Fields
-from .spec import LanguageModel, Layer, Mamba1, Mamba2
+from .spec import LanguageModel, Layer, Mamba1, Mamba2, Norm
 from .stacks import Traits, attention_of, dense_of, language_model, moe_of
 
 
@@ -16,10 +16,10 @@ def mamba(f: Fields, family: str) -> LanguageModel:
     f.require("vocab", "hidden", "layers")
     hidden = f["hidden"]
     rank = f.config.get("time_step_rank", "auto")
-    norms = family == "falcon_mamba"  # without weights
+    norm = Norm("rms", False, False) if family == "falcon_mamba" else None
     mixer = Mamba1(f.get("intermediate_size") or f.get("expand", 2) * hidden, f.get("state_size", 16),
                    f.get("conv_kernel", 4), math.ceil(hidden / 16) if rank in (None, "auto") else f["time_step_rank"],
-                   f.flag("use_conv_bias", True), f.flag("use_bias"), norms)  # fmt: skip
+                   f.flag("use_conv_bias", True), f.flag("use_bias"), norm)  # fmt: skip
     return language_model(f, Traits(tie=True), (Layer(mixer, None),) * f["layers"], family)
 
 
@@ -41,7 +41,7 @@ def jamba(f: Fields, family: str) -> LanguageModel:
     rank = f.config.get("mamba_dt_rank", "auto")
     ssm = Mamba1(f.get("mamba_expand", 2) * hidden, f.get("mamba_d_state", 16), f.get("mamba_d_conv", 4),
                  math.ceil(hidden / 16) if rank in (None, "auto") else f["mamba_dt_rank"],
-                 f.flag("mamba_conv_bias", True), f.flag("mamba_proj_bias"), True)  # fmt: skip
+                 f.flag("mamba_conv_bias", True), f.flag("mamba_proj_bias"), Norm())  # fmt: skip
     attention, dense = attention_of(f, traits), dense_of(f, traits)
     period, offset = f.get("expert_layer_period", 2), f.get("expert_layer_offset", 1)
     sparse = moe_of(f, traits) if f.get("experts", 1) > 1 else dense

@@ -23,6 +23,7 @@ ELEMENT_TYPES: dict[int, str] = {
     20: "fp8", 21: "int4", 22: "int4", 23: "fp4", 24: "fp8", 25: "int2", 26: "int2",
 }  # fmt: skip
 _QUANTIZED = ("int8", "int4", "int2", "fp8", "fp4", "int16")
+_LARGEST_SETTING = 1024  # elements of a floating-point tensor that might set something (scales of a resize)
 _LARGEST_VALUE = 1 << 22  # elements that are worth decoding; shapes and masks are far smaller
 
 
@@ -122,6 +123,7 @@ def has_data(tensor: TensorProto) -> bool:
 
 def drop_payload(tensor: TensorProto) -> None:
     """Forget the numbers of a large floating-point tensor: no shape depends on them."""
-    if math.prod(tensor.dims) > 1024 and ELEMENT_TYPES.get(tensor.data_type, "").startswith(("fp", "bf", "int8", "int4")):
+    dtype = ELEMENT_TYPES.get(tensor.data_type, "")
+    if math.prod(tensor.dims) > _LARGEST_SETTING and dtype.startswith(("fp", "bf", "int8", "int4")):
         for name in ("raw_data", "float_data", "int32_data", "double_data"):
             tensor.ClearField(name)

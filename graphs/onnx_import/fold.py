@@ -26,10 +26,11 @@ def _axes(inputs: list[Array], attrs: Attrs) -> tuple[int, ...] | None:
 
 def _slice(inputs: list[Array], attrs: Attrs) -> Array:
     x = inputs[0]
-    given = [None if i is None else [int(v) for v in i.ravel()] for i in inputs[1:]]
-    starts, ends = (attrs["starts"], attrs["ends"]) if "starts" in attrs else given[:2]
-    axes = attrs.get("axes") or (given[2] if len(given) > 2 and given[2] else range(len(starts)))
-    steps = given[3] if len(given) > 3 and given[3] else [1] * len(starts)
+    given = [[] if i is None else [int(v) for v in i.ravel()] for i in inputs[1:]]
+    starts, ends, axes, steps = (*given, [], [], [], [])[:4]
+    if "starts" in attrs:
+        starts, ends, axes = list(attrs["starts"]), list(attrs["ends"]), list(attrs.get("axes", ()))
+    axes, steps = axes or list(range(len(starts))), steps or [1] * len(starts)
     index = [slice(None)] * x.ndim
     for axis, start, end, step in zip(axes, starts, ends, steps, strict=True):
         stop = None if step < 0 and end < -x.shape[axis] else end
@@ -76,7 +77,8 @@ def _reduce(function: str) -> Rule:
     def rule(inputs: list[Array], attrs: Attrs) -> Array:
         import numpy as np
 
-        return np.asarray(getattr(np, function)(inputs[0], axis=_axes(inputs, attrs), keepdims=bool(attrs.get("keepdims", 1))))
+        reduce = getattr(np, function)
+        return np.asarray(reduce(inputs[0], axis=_axes(inputs, attrs), keepdims=bool(attrs.get("keepdims", 1))))
 
     return rule
 
@@ -129,7 +131,8 @@ RULES: dict[str, Rule] = {
     "Tile": lambda i, a: __import__("numpy").tile(i[0], i[1]),
     "Slice": _slice, "Reshape": _reshape, "Unsqueeze": _unsqueeze, "Squeeze": _squeeze, "Cast": _cast, "Div": _divide,
     "Range": _range, "Expand": _expand,
-    "ReduceProd": _reduce("prod"), "ReduceSum": _reduce("sum"), "ReduceMax": _reduce("max"), "ReduceMin": _reduce("min"),
+    "ReduceProd": _reduce("prod"), "ReduceSum": _reduce("sum"),
+    "ReduceMax": _reduce("max"), "ReduceMin": _reduce("min"),
     "Max": _nary("maximum"), "Min": _nary("minimum"), "Sum": _nary("add"),
     **{op: _numpy(function) for op, function in _SAME_NAME.items()},
 }  # fmt: skip
@@ -155,8 +158,8 @@ def _reference(node: NodeProto, inputs: list[Array], opset: int) -> list[Array] 
 
     given = {name: value for name, value in zip(node.input, inputs, strict=True) if value is not None}
     try:
-        values = [helper.make_value_info(name, helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(v.dtype), None))
-                  for name, v in given.items()]  # fmt: skip
+        types = {name: helper.np_dtype_to_tensor_dtype(value.dtype) for name, value in given.items()}
+        values = [helper.make_tensor_value_info(name, kind, None) for name, kind in types.items()]
         names = [name for name in node.output if name]
         graph = helper.make_graph([node], "node", values, [helper.make_empty_tensor_value_info(n) for n in names])
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid(node.domain, opset)])

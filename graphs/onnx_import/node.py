@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -189,14 +190,14 @@ class Node:
         """The same elements in another shape; costs nothing."""
         target = tuple(int(extent) for extent in shape)
         if isinstance(value, Constant):
-            if value.size != _product(target):
+            if value.size != math.prod(target):
                 raise GraphError("the elements do not fit the shape", found=f"{value.shape} as {target}")
             return value.seen_as(target)
         return value if self.shape_of(value) == target else self.emit("reshape", value, shape=target)
 
     def used(self, output: int) -> bool:
-        """Whether result ``output`` has a name, so that someone may read it."""
-        return output < len(self.proto.output) and bool(self.proto.output[output])
+        """Whether somebody reads result ``output``."""
+        return output < len(self.proto.output) and self.proto.output[output] in self.walk.read
 
     def retyped(self, tensor: str, dtype: str | None) -> str:
         """Change the element type of a tensor just made (an operator that puts out another type than it reads)."""
@@ -205,15 +206,6 @@ class Node:
         return tensor
 
     def inferred(self, output: int = 0) -> tuple[int, ...] | None:
-        """The shape that ONNX's inference gives result ``output``, where it knows every extent."""
-        found = self.walk.inferred.get(self.proto.output[output])
-        if found is None or any(extent is None for extent in found[0]):
-            return None
-        return tuple(extent for extent in found[0] if extent is not None)
-
-
-def _product(shape: Mapping[int, int] | Sequence[int]) -> int:
-    result = 1
-    for extent in shape:
-        result *= extent
-    return result
+        """The shape that ONNX's inference or the file gives result ``output``, where every extent is known."""
+        known = self.walk.shape(self.proto.output[output])
+        return None if known is None else tuple(extent or 0 for extent in known[0])

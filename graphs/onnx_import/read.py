@@ -45,7 +45,7 @@ def read_model(path: Path) -> ModelProto:
         ModelError: no such file, or it is not a whole ONNX model.
     """
     import onnx
-    from google.protobuf.message import DecodeError
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped,unused-ignore]
 
     if not path.is_file():
         raise ModelError("no such file", where=str(path), expected="an .onnx file")
@@ -62,13 +62,28 @@ def read_model(path: Path) -> ModelProto:
     if not model.graph.output:
         raise ModelError("the graph has no output: cut short", where=str(path))
     for graph in graphs(model.graph):
+        if any(isinstance(name, bytes) for name in _names(graph)):  # what protobuf makes of a name that is no text
+            raise ModelError("a name is not text: the file is damaged", where=str(path))
         for tensor in graph.initializer:
             drop_payload(tensor)
     return inlined(model, path) if model.functions else model
 
 
+def _names(graph: GraphProto) -> Iterator[str | bytes]:
+    for node in graph.node:
+        yield from (node.name, node.op_type, node.domain)
+        yield from node.input
+        yield from node.output
+        for attribute in node.attribute:
+            yield attribute.name
+    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        yield value.name
+    for value in (*graph.input, *graph.output):
+        yield from (dim.dim_param for dim in value.type.tensor_type.shape.dim)
+
+
 def inlined(model: ModelProto, path: Path, standard: tuple[str, ...] = ()) -> ModelProto:
-    """The model with its local functions, or with the ``standard`` operators that ONNX defines by others, written out."""
+    """The model with its local functions, or the ``standard`` operators that ONNX defines by others, written out."""
     from onnx import helper, inliner, shape_inference
 
     try:
@@ -76,9 +91,8 @@ def inlined(model: ModelProto, path: Path, standard: tuple[str, ...] = ()) -> Mo
             return inliner.inline_local_functions(model)
         names = [("", name) for name in standard]
         typed = shape_inference.infer_shapes(model, data_prop=True)  # some are written out by the type of their inputs
-        typed.graph.value_info.extend(
-            helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims) for tensor in model.graph.initializer
-        )
+        typed.graph.value_info.extend(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+                                      for tensor in model.graph.initializer)  # fmt: skip
         return inliner.inline_selected_functions(typed, names, exclude=False, inline_schema_functions=True)
     except Exception as error:  # the inliner raises RuntimeError and its own C++ kinds
         raise ModelError(f"its functions cannot be inlined: {error}", where=str(path)) from error
@@ -107,8 +121,8 @@ def real_inputs(graph: GraphProto) -> list[ValueInfoProto]:
 def bind(model: ModelProto, request: Request, where: str) -> Batch:
     """Write the sizes of the request into the shapes of the inputs, in place.
 
-    An axis without a name is called ``<input>.<axis>``. The batch binds the leading axis of the first input where that is
-    dynamic or called like one, ``seq`` and ``context`` bind axes called so.
+    An axis without a name is called ``<input>.<axis>``. The batch binds axes called so, else the leading axis of the
+    first input where that is dynamic; ``seq`` and ``context`` bind axes called so.
 
     Raises:
         ModelError: an axis that nothing binds, a name that no axis has, an input that is no tensor.
@@ -128,9 +142,11 @@ def bind(model: ModelProto, request: Request, where: str) -> Batch:
     for name in dims:
         if name not in symbols:
             raise ModelError("no dynamic axis has this name", where=where, found=name, choices=symbols,
-                             expected="one of " + ", ".join(symbols) if symbols else "no --dim: every axis is fixed")  # fmt: skip
-    sizes = {**_usual(symbols, inputs, batch, request), **dims}
-    changed = _override(inputs, asked, batch)
+                             expected=" or ".join(symbols) or "no --dim: every axis is fixed")  # fmt: skip
+    axes = _batch_axes(symbols, inputs)
+    batch = next((dims[axis] for axis in axes if axis in dims), batch)
+    sizes = {**_usual(symbols, request), **dict.fromkeys(axes, batch), **dims}
+    changed = Batch(batch, batch) if axes else _override(inputs, asked, batch)
     for value in inputs:
         _fix(value, sizes, symbols, where)
     _refresh(model.graph, sizes, changed.overridden)
@@ -156,23 +172,23 @@ def _tree(text: str) -> ast.expr | None:
         return None
 
 
-def _usual(symbols: Mapping[str, None], inputs: list[ValueInfoProto], batch: int, request: Request) -> dict[str, int]:
-    """Sizes that the request's batch, sequence and context give to axes by their name or place."""
-    sizes: dict[str, int] = {}
-    first = inputs[0].type.tensor_type.shape.dim if inputs else []
+def _batch_axes(symbols: Mapping[str, None], inputs: list[ValueInfoProto]) -> list[str]:
+    """The dynamic axes that the batch binds: those called so, or else the leading one of the first input."""
+    unnamed = [f"{value.name}.0" for value in inputs if f"{value.name}.0" in symbols]
     named = [symbol for symbol in symbols if _BATCH.search(symbol)]
-    if not named and first and first[0].dim_param and not _SEQUENCE.search(first[0].dim_param):
+    first = inputs[0].type.tensor_type.shape.dim if inputs else []
+    if not named and first and first[0].dim_param in symbols and not _SEQUENCE.search(first[0].dim_param):
         named = [first[0].dim_param]
-    if not named and first and first[0].dim_param == f"{inputs[0].name}.0":
-        named = [first[0].dim_param]
-    unnamed_leading = [f"{value.name}.0" for value in inputs if f"{value.name}.0" in symbols]
-    sizes.update(dict.fromkeys([*named, *unnamed_leading], batch))
+    return [*named, *unnamed]
+
+
+def _usual(symbols: Mapping[str, None], request: Request) -> dict[str, int]:
+    """Sizes that the request's sequence and context give to axes called so."""
+    sizes: dict[str, int] = {}
     for symbol in symbols:
-        if symbol in sizes:
-            continue
         if re.search("past|context", symbol) and request.context is not None:
             sizes[symbol] = request.context
-        elif re.search("^seq|^sequence", symbol) and request.seq is not None:
+        elif re.search("^seq", symbol) and request.seq is not None:
             sizes[symbol] = request.seq
     return sizes
 
@@ -217,7 +233,8 @@ def _fix(value: ValueInfoProto, sizes: Mapping[str, int], symbols: Mapping[str, 
         if dim.dim_param:
             size = evaluate(dim.dim_param, sizes)
             if size is None:
-                name = dim.dim_param if dim.dim_param in symbols else next(n for n in _parts(dim.dim_param) if n not in sizes)
+                names = [dim.dim_param] if dim.dim_param in symbols else _parts(dim.dim_param)
+                name = next((n for n in names if n not in sizes), dim.dim_param)
                 raise ModelError(f"axis {axis} of input {value.name!r} is dynamic and has no size", where=where,
                                  found=dim.dim_param, expected=f"--dim {name}=N")  # fmt: skip
             dim.dim_value = size
@@ -255,13 +272,21 @@ def stated(kind: TypeProto) -> Stated | None:
     return shape, ELEMENT_TYPES[tensor.elem_type]
 
 
-def inferred_shapes(model: ModelProto) -> dict[str, Stated]:
-    """What ONNX's own shape inference says of every tensor at the bound sizes."""
-    from onnx import shape_inference
-
-    try:
-        model = shape_inference.infer_shapes(model, data_prop=True)
-    except Exception:  # an invalid model: the walk names the node at fault
-        return {}
+def stated_shapes(model: ModelProto) -> dict[str, Stated]:
+    """What the file says of the tensors that its nodes make."""
     found = {value.name: stated(value.type) for value in (*model.graph.value_info, *model.graph.output)}
     return {name: known for name, known in found.items() if known is not None}
+
+
+def inferred_shapes(model: ModelProto) -> dict[str, Stated]:
+    """What ONNX's own shape inference says of every tensor at the bound sizes, whatever the file states (forgotten)."""
+    from onnx import shape_inference
+
+    del model.graph.value_info[:]
+    for output in model.graph.output:
+        if output.type.HasField("tensor_type"):
+            output.type.tensor_type.ClearField("shape")
+    try:
+        return stated_shapes(shape_inference.infer_shapes(model, data_prop=True))
+    except Exception:  # an invalid model: the walk names the node at fault
+        return {}

@@ -29,18 +29,26 @@ class Walk:
         builder: the graph under construction.
         where: the file, for messages.
         opset: version of the standard operator set.
+        stated: shapes and types that the file states.
         inferred: shapes and types by ONNX's inference.
         batch: the leading extent in the file and the one asked for.
         unknown: operator types that were let through.
         bounded: some size depends on data and was bounded from above, so that shapes exceed what the file states.
+        read: names that some live node or output reads.
+        weights: the stored tensors, by graph, name and shape.
+        rescaled: batch normalizations that a learned scale follows.
         batch_norms: by result, the scale and shift of each batch normalization.
     """
 
-    def __init__(self, builder: GraphBuilder, where: str, opset: int, inferred: dict[str, Stated], batch: Batch) -> None:
-        self.builder, self.where, self.opset, self.inferred, self.batch = builder, where, opset, inferred, batch
+    def __init__(self, builder: GraphBuilder, where: str, opset: int, stated: dict[str, Stated],
+                 inferred: dict[str, Stated], batch: Batch) -> None:  # fmt: skip
+        self.builder, self.where, self.opset, self.batch = builder, where, opset, batch
+        self.stated, self.inferred = stated, inferred
         self.unknown: dict[str, int] = {}
         self.batch_norms: dict[str, tuple[str, ...]] = {}
-        self.bounded = False
+        self.bounded, self.rescaled = False, 0
+        self.read: set[str] = set()
+        self.weights: dict[tuple[str, str, tuple[int, ...]], Constant] = {}
         self.scope: Scope = {}
 
     # -- graphs -------------------------------------------------------------------------------------------------
@@ -53,13 +61,23 @@ class Walk:
         """
         self.stored(graph, scope)
         outer, self.scope = self.scope, scope
-        for node in ordered(graph, scope, self.where):
+        for node in self.live(graph, ordered(graph, scope, self.where)):
             self.node(node, scope)
         self.scope = outer
         for output in graph.output:
             if output.name not in scope:
-                raise GraphError("an output that nothing makes", where=self.where, found=output.name, choices=list(scope))
+                raise GraphError("an output that nothing makes", where=self.where, found=output.name, choices=scope)
         return [scope[output.name] for output in graph.output]
+
+    def live(self, graph: GraphProto, nodes: list[NodeProto]) -> list[NodeProto]:
+        """The nodes whose results somebody reads: no runtime computes the others."""
+        self.read.update(output.name for output in graph.output)
+        kept = []
+        for node in reversed(nodes):
+            if not self.read.isdisjoint(node.output):
+                self.read.update(reads(node))
+                kept.append(node)
+        return kept[::-1]
 
     def outputs(self, graph: GraphProto, scope: Scope) -> list[str]:
         """Walk the model's graph; returns its result tensors, those in a sequence one by one."""
@@ -70,7 +88,10 @@ class Walk:
     def stored(self, graph: GraphProto, scope: Scope) -> None:
         """Put the tensors that the file stores in scope."""
         for tensor in graph.initializer:
-            scope[tensor.name] = of_proto(tensor, tensor.name, self.where, True)
+            key = (graph.name, tensor.name, tuple(tensor.dims))  # the body of a loop is walked at each step
+            if key not in self.weights:
+                self.weights[key] = of_proto(tensor, tensor.name, self.where, True)
+            scope[tensor.name] = self.weights[key]
         for sparse in graph.sparse_initializer:
             dtype = ELEMENT_TYPES.get(sparse.values.data_type, "fp32")
             scope[sparse.values.name] = Constant(sparse.values.name, tuple(sparse.dims), dtype, True)
@@ -78,20 +99,20 @@ class Walk:
     def inline(self, graph: GraphProto, arguments: Sequence[Value] = ()) -> list[Value]:
         """Walk the body of a control-flow node in the scope around it."""
         local: Scope = dict(zip((value.name for value in graph.input), arguments, strict=True))
-        return self.graph(graph, ChainMap(local, self.scope))  # type: ignore[arg-type]
+        return self.graph(graph, ChainMap(local, self.scope))
 
     # -- nodes --------------------------------------------------------------------------------------------------
 
     def node(self, proto: NodeProto, scope: Scope) -> None:
         """Give each result of a node its meaning."""
         node = Node(self, proto, [scope[name] if name else None for name in proto.input])
-        results = self.folded(node)
-        if results is None:
-            results = self.handled(node)
+        folded = self.folded(node)
+        results = self.handled(node) if folded is None else folded
+        own = scope.maps[0] if isinstance(scope, ChainMap) else scope
         for name, result in zip(proto.output, results, strict=False):
             if not name:
                 continue
-            if name in scope:
+            if name in own:
                 raise node.fail("makes a tensor that exists already", found=name)
             if result is None and node.proto.op_type not in _MAYBE_NOTHING:
                 raise node.fail(f"its result {name!r} is not supported")
@@ -137,6 +158,13 @@ class Walk:
             return None
         return f"a file with a dynamic batch axis: this one fixes the batch at {self.batch.old} (try --batch 1)"
 
+    def shape(self, name: str) -> Stated | None:
+        """Shape and type of a tensor of the file, where its inference or the file knows all of it."""
+        for known in (self.inferred.get(name), self.stated.get(name)):
+            if known is not None and None not in known[0]:
+                return known
+        return None
+
     def let_through(self, node: Node) -> Sequence[Value]:
         """An operator that nobody knows, as the user allowed: it reads its inputs and writes its results."""
         kind = qualified(node.proto)
@@ -145,8 +173,8 @@ class Walk:
         name = self.builder.unique(node.name)
         outputs = []
         for i, output in enumerate(node.proto.output):
-            known = self.inferred.get(output)
-            if output and (known is None or None in known[0]):
+            known = self.shape(output)
+            if output and known is None:
                 raise UnsupportedShape(f"the shape of tensor {output!r} is not known: the file does not state it and "
                                        f"{kind} has no inference", where=node.where)  # fmt: skip
             if output and known is not None:
@@ -164,7 +192,7 @@ class Walk:
             return
         shape = result.shape if isinstance(result, Constant) else self.builder.shape(result)
         if len(shape) != len(known[0]) or any(b is not None and a != b for a, b in zip(shape, known[0], strict=True)):
-            raise GraphError(f"tensor {name!r} has shape {shape}, but the file or its inference says {known[0]}",
+            raise GraphError(f"tensor {name!r} has shape {shape}, but ONNX's inference says {known[0]}",
                              where=node.where)  # fmt: skip
 
     # -- constants ----------------------------------------------------------------------------------------------
@@ -191,10 +219,16 @@ class Walk:
             constant.declared = self.builder.op("reshape", root.declared, shape=constant.shape)
         return constant.declared
 
-    def untrain(self, tensors: Sequence[str]) -> None:
-        """These weights turn out not to be parameters."""
-        for name in tensors:
-            self.builder.tensors[name] = replace(self.builder.tensors[name], trained=0)
+    def rescale(self, normalized: str, factor: str) -> None:
+        """A tensor is multiplied by a weight: the scale of a batch normalization that made it is then no parameter.
+
+        Caffe keeps the statistics in one layer and the learned scale and shift in the next.
+        """
+        owned, tensors = self.batch_norms.get(normalized), self.builder.tensors
+        if owned and tensors[factor].role == "weight" and tensors[factor].size == tensors[owned[0]].size:
+            self.rescaled += 1
+            for name in owned:
+                tensors[name] = replace(tensors[name], trained=0)
 
 
 class UnsupportedShape(ModelError):
@@ -202,8 +236,8 @@ class UnsupportedShape(ModelError):
 
 
 # Nodes on known numbers that stay with their handlers: fillers that may stand for weights, and loops.
-_KEPT_BY_HANDLERS = frozenset({"ConstantOfShape", "Constant", "If", "Loop", "Scan", "SequenceConstruct", "SequenceEmpty",
-                               "Shape", "Size", "DequantizeLinear"})  # fmt: skip
+_KEPT_BY_HANDLERS = frozenset({"ConstantOfShape", "Constant", "If", "Loop", "Scan", "SequenceConstruct",
+                               "SequenceEmpty", "Shape", "Size", "DequantizeLinear"})  # fmt: skip
 
 
 _MAYBE_NOTHING = frozenset({"Optional", "OptionalGetElement", "If", "Loop"})
@@ -211,7 +245,7 @@ _MAYBE_NOTHING = frozenset({"Optional", "OptionalGetElement", "If", "Loop"})
 
 def complaint(node: Node, error: Exception) -> str:
     """What ONNX's checker says of a node, or else the error."""
-    from onnx import checker, helper
+    from onnx import checker
 
     context = checker.C.CheckerContext()
     context.ir_version = 10
@@ -220,11 +254,10 @@ def complaint(node: Node, error: Exception) -> str:
         checker.check_node(node.proto, context)
     except Exception as found:  # the checker's own error, or its refusal of a domain
         return str(found).split("==>")[0].strip().replace("\n", " ")
-    del helper
     return f"{type(error).__name__}: {error}"
 
 
-def ordered(graph: GraphProto, scope: Scope, where: str) -> Sequence[Any]:
+def ordered(graph: GraphProto, scope: Scope, where: str) -> list[Any]:
     """The nodes so that each stands after what it reads: the file's order where that is one.
 
     Raises:
@@ -235,7 +268,7 @@ def ordered(graph: GraphProto, scope: Scope, where: str) -> Sequence[Any]:
         if any(name and name not in seen and name not in scope for name in reads(node)):
             return _sorted(graph, scope, where)
         seen.update(node.output)
-    return graph.node
+    return list(graph.node)
 
 
 def reads(node: NodeProto) -> list[str]:
@@ -262,8 +295,8 @@ def _sorted(graph: GraphProto, scope: Scope, where: str) -> list[Any]:
             if name in producer:
                 depends.add_edge(producer[name], i)
             elif name and name not in scope:
-                raise GraphError("reads a tensor that nothing makes", where=f"{where}: node {_label(node)!r}", found=name,
-                                 choices=[*producer, *scope])  # fmt: skip
+                raise GraphError("reads a tensor that nothing makes", where=f"{where}: node {_label(node)!r}",
+                                 found=name, choices=[*producer, *scope])  # fmt: skip
     try:
         return [graph.node[i] for i in networkx.lexicographical_topological_sort(depends)]
     except networkx.NetworkXUnfeasible:

@@ -109,9 +109,10 @@ def attention(inputs: tuple[Type, ...], outputs: tuple[Type, ...], attrs: Mappin
                   sizes=size)  # fmt: skip
     elements = math.prod(dims[name] for name in "bhgqk")
     softmax = nest(f"scores[b,h,g,q,k]{mask} -> probs[b,h,g,q,k]", only("b", "h", "g", "q", "k"),
-                   {"scores": temporary, "probs": temporary, **mask_dtype}, ops_per_point=SOFTMAX_VECTOR_OPS + len(mask_size),
-                   extra=(Work("special", elements, "fp32"),), coupled=("k",), sizes=mask_size)  # fmt: skip
+                   {"scores": temporary, "probs": temporary, **mask_dtype},
+                   ops_per_point=SOFTMAX_VECTOR_OPS + len(mask_size), extra=(Work("special", elements, "fp32"),),
+                   coupled=("k",), sizes=mask_size)  # fmt: skip
     weighted = nest(f"probs[b,h,g,q,k], in2[{keys},e] -> out0[b,h,g,q,e]", only("b", "h", "g", "q", "k", "e"),
-                    {"probs": temporary, "in2": v[1], "out0": outputs[0][1]}, unit="matrix", ops_per_point=2, dtype=dtype,
-                    sizes=size)  # fmt: skip
+                    {"probs": temporary, "in2": v[1], "out0": outputs[0][1]}, unit="matrix", ops_per_point=2,
+                    dtype=dtype, sizes=size)  # fmt: skip
     return scores, softmax, weighted

@@ -104,7 +104,9 @@ OPERATORS: dict[str, Operator] = {}
 """Every operator that roofcast can cost, by kind."""
 
 
-def operator(kind: str, category: Category, infer: Infer, *, fused: Describe | None = None) -> Callable[[Describe], Describe]:
+def operator(
+    kind: str, category: Category, infer: Infer, *, fused: Describe | None = None
+) -> Callable[[Describe], Describe]:
     """Register the decorated function as the description of operator ``kind``."""
 
     def register(describe: Describe) -> Describe:

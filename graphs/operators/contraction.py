@@ -110,12 +110,13 @@ def _grouped_infer(inputs: tuple[Type, ...], attrs: Mapping[str, Any]) -> tuple[
 
 
 def expected_groups(groups: int, picks: int, per_token: int) -> int:
-    """Experts that at least one of ``picks`` assignments reaches, each token picking ``per_token`` distinct ones evenly.
+    """Experts that some of ``picks`` assignments reach, each token picking ``per_token`` distinct ones evenly.
 
     ``E (1 - (1 - k/E)^T)`` for T tokens of k picks among E experts, rounded up.
     """
     tokens = picks / per_token
-    return max(1, min(groups, picks, math.ceil(groups * (1 - (1 - per_token / groups) ** tokens))))
+    reached: float = groups * (1 - (1 - per_token / groups) ** tokens)
+    return max(1, min(groups, picks, math.ceil(reached)))
 
 
 @operator("grouped_linear", "contraction", _grouped_infer)
@@ -152,7 +153,9 @@ def _terms(equation: str, shapes: tuple[Shape, ...]) -> tuple[list[str], str]:
     terms = left.split(",")
     if len(terms) != len(shapes):
         raise GraphError("einsum names another number of operands than it is given", found=equation)
-    wide = max((len(s) - len(t.replace("...", "")) for t, s in zip(terms, shapes, strict=True) if "..." in t), default=0)
+    wide = max(
+        (len(s) - len(t.replace("...", "")) for t, s in zip(terms, shapes, strict=True) if "..." in t), default=0
+    )
     letters = "ABCDEFGHIJ"[:wide]
     for i, (term, shape) in enumerate(zip(terms, shapes, strict=True)):
         missing = len(shape) - len(term.replace("...", ""))

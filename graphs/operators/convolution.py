@@ -88,7 +88,8 @@ def _transpose_infer(inputs: tuple[Type, ...], attrs: Mapping[str, Any]) -> tupl
 def conv_transpose(inputs: tuple[Type, ...], outputs: tuple[Type, ...], attrs: Mapping[str, Any]) -> tuple[Body, ...]:
     """``x[batch, channels, *space]``, ``w[channels, filters/groups, *window]`` (, ``bias[filters]``).
 
-    attrs: stride, dilation, groups, padding, output_padding, compute_dtype. Each input pixel adds a window to the result.
+    attrs: stride, dilation, groups, padding, output_padding, compute_dtype. Each input pixel adds a window to the
+    result.
     """
     x, w, out, groups = inputs[0], inputs[1], outputs[0], int(attrs.get("groups", 1))
     stride, dilation, _, _ = window_axes(attrs, len(x[0]) - 2)
@@ -105,7 +106,8 @@ def _bias(inputs: tuple[Type, ...]) -> str:
     return ", in2[g,o]" if len(inputs) > 2 else ""
 
 
-def _product(einsum: str, dims: Mapping[str, int], inputs: tuple[Type, ...], out: Type, attrs: Mapping[str, Any]) -> tuple[Body, ...]:  # fmt: skip
+def _product(einsum: str, dims: Mapping[str, int], inputs: tuple[Type, ...], out: Type,
+             attrs: Mapping[str, Any]) -> tuple[Body, ...]:  # fmt: skip
     dtype = compute_dtype(inputs[0], inputs[1], attrs)
     elements = math.prod(out[0])
     extra = dequantization(inputs[1], math.prod(inputs[1][0]), dtype)

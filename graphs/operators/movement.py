@@ -94,9 +94,7 @@ def _slice_infer(inputs: Types, attrs: Attrs) -> Types:
     x, dtype = inputs[0]
     axes = _axes(attrs["axis"], len(x), "slice")
     shape = list(x)
-    values = [
-        (None,) * len(axes) if attrs.get(key) is None else _many(attrs[key]) for key in ("start", "stop", "step")
-    ]
+    values = [(None,) * len(axes) if attrs.get(key) is None else _many(attrs[key]) for key in ("start", "stop", "step")]
     if any(len(value) != len(axes) for value in values):
         raise GraphError("a slice wants one start, stop and step an axis", found=f"axes {axes}, {values}")
     for axis, start, stop, step in zip(axes, *values, strict=True):

@@ -56,7 +56,9 @@ def rms_norm(inputs: tuple[Type, ...], outputs: tuple[Type, ...], attrs: Mapping
 def l2_normalize(inputs: tuple[Type, ...], outputs: tuple[Type, ...], attrs: Mapping[str, Any]) -> tuple[Body, ...]:
     """``x`` divided by its Euclidean norm along ``axis`` (default the last)."""
     shape = inputs[0][0]
-    return _rows(inputs, outputs, shape[normal_axis(int(attrs.get("axis", -1)), len(shape), "l2_normalize")], _RMS_NORM_OPS)
+    return _rows(
+        inputs, outputs, shape[normal_axis(int(attrs.get("axis", -1)), len(shape), "l2_normalize")], _RMS_NORM_OPS
+    )
 
 
 @operator("instance_norm", "normalization", same)

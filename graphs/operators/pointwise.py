@@ -38,7 +38,13 @@ _COMPARISONS = {
 }  # fmt: skip
 
 # Gated activations: kind of the function that the gate goes through; its product with the other half is one more.
-GATED: dict[str, str] = {"swiglu": "silu", "geglu": "gelu", "geglu_tanh": "gelu_tanh", "reglu": "relu", "glu": "sigmoid"}
+GATED: dict[str, str] = {
+    "swiglu": "silu",
+    "geglu": "gelu",
+    "geglu_tanh": "gelu_tanh",
+    "reglu": "relu",
+    "glu": "sigmoid",
+}
 
 
 def _wider(inputs: tuple[Type, ...]) -> str:
@@ -82,7 +88,11 @@ def _register(kind: str, vector: int, special: int, operands: str) -> None:
     operator(kind, "pointwise", _infer_elementwise(kind))(describe)
 
 
-for _kinds, _operands in ((UNARY, "one tensor"), (BINARY, "two tensors, or one and a scalar"), (TERNARY, "three tensors")):
+for _kinds, _operands in (
+    (UNARY, "one tensor"),
+    (BINARY, "two tensors, or one and a scalar"),
+    (TERNARY, "three tensors"),
+):
     for _kind, (_vector, _special) in _kinds.items():
         _register(_kind, _vector, _special, _operands)
 
@@ -121,7 +131,9 @@ def _register_gated(kind: str, function: str) -> None:
             return (_reading_whole(body, inputs[0]),)
         return elementwise(inputs, outputs, vector + 1, special)
 
-    describe.__doc__ = f"``{function}(gate) * value``: two tensors, or one whose last axis holds both halves. arXiv:2002.05202."
+    describe.__doc__ = (
+        f"``{function}(gate) * value``: two tensors, or one whose last axis holds both halves. arXiv:2002.05202."
+    )
     operator(kind, "pointwise", _gated_infer)(describe)
 
 

@@ -366,8 +366,10 @@ def _attention(inputs: Types, attrs: Attrs) -> _Linear:
         raise GraphError("wants q[b,h,s,dk], k like q, v[b,h,s,dv]; the heads of v a multiple of those of q",
                          where="linear_attention", found=shapes)  # fmt: skip
     state: int | None = len(shapes) - 1
-    if shapes[-1] != (v[0], v[1], q[3], v[3]) or len(shapes) < 4 or (
-        shapes[-1] == q and len(shapes) <= 3 + _GATES[rule]
+    if (
+        shapes[-1] != (v[0], v[1], q[3], v[3])
+        or len(shapes) < 4
+        or (shapes[-1] == q and len(shapes) <= 3 + _GATES[rule])
     ):
         state = None
     gates = tuple(i for i in range(3, len(shapes)) if i != state)

@@ -17,6 +17,9 @@ from ..request import Request
 if TYPE_CHECKING:
     from torch import nn
 
+REBUILD_BYTES = 4 * 2**30
+"""Weights of a module that is built in memory after all, where it does not run on the meta device."""
+
 __all__ = ["load_file", "load_module"]
 
 
@@ -96,7 +99,14 @@ def load_file(
         raise ModelError("the shapes of its inputs are not known", where=spec,
                          expected="one shape an input, as in --shape 8,3,224,224 --shape int64:8,128")
     path, name = split_spec(spec)
-    return load_module(module, shapes, request=request, name=name or path.stem, allow_unknown=allow_unknown)
+    options: dict[str, Any] = {"request": request, "name": name or path.stem, "allow_unknown": allow_unknown}
+    try:
+        return load_module(module, shapes, **options)
+    except ModelError as error:
+        weights = sum(tensor.nbytes for tensor in module.parameters())
+        if " device" not in error.message or weights > REBUILD_BYTES:
+            raise
+    return load_module(module_from_file(spec, meta=False), shapes, **options)  # it names its devices itself
 
 
 def _need_torch() -> None:

@@ -14,7 +14,7 @@ from . import (  # noqa: F401  (importing a family registers its handlers)
 )
 from .call import HANDLERS, Handler
 
-__all__ = ["HANDLERS", "IGNORED", "display_name", "handler_of", "key_of"]
+__all__ = ["HANDLERS", "HIGHER_ORDER", "IGNORED", "display_name", "handler_of", "is_operator", "key_of"]
 
 # Checks that tracing leaves behind: no kernel runs.
 IGNORED = frozenset({
@@ -24,8 +24,19 @@ IGNORED = frozenset({
 })  # fmt: skip
 
 
+# Operators that take functions have no schema: names of the arguments that count.
+HIGHER_ORDER = {"flex_attention": ("query", "key", "value", "score_mod", "block_mask", "scale")}
+
+
+def is_operator(target: Any) -> bool:
+    """Whether a node's target is an operator with a schema."""
+    return hasattr(target, "_schema")
+
+
 def key_of(target: Any) -> tuple[str, bool]:
     """Name of an operator without its overload, and whether it works in place: (``add``, True) for ``add_.Tensor``."""
+    if not is_operator(target):
+        return display_name(target), False
     namespace, _, name = target._schema.name.partition("::")
     inplace = name.endswith("_") and not name.endswith("__") and bool(target._schema.is_mutable)
     name = name.removesuffix("_") if inplace else name
@@ -39,4 +50,7 @@ def handler_of(target: Any) -> Handler | None:
 
 def display_name(target: Any) -> str:
     """``aten.grid_sampler``: the operator as people write it, without its overload."""
-    return str(target._schema.name).replace("::", ".")
+    if is_operator(target):
+        return str(target._schema.name).replace("::", ".")
+    name = getattr(target, "name", None)
+    return str(name() if callable(name) else getattr(target, "__name__", target))

@@ -120,7 +120,7 @@ def _padding(padding: Any, window: tuple[int, ...], dilation: tuple[int, ...]) -
 
 @handles("scaled_dot_product_attention", "_scaled_dot_product_flash_attention", "_scaled_dot_product_attention_math",
          "_scaled_dot_product_efficient_attention", "_scaled_dot_product_flash_attention_for_cpu",
-         "_scaled_dot_product_cudnn_attention")  # fmt: skip
+         "_scaled_dot_product_cudnn_attention", "flex_attention")  # fmt: skip
 def attention(call: Call) -> Result:
     q, k, v = (call[name] for name in ("query", "key", "value"))
     mask = call.get("attn_mask", "attn_bias")
@@ -129,6 +129,8 @@ def attention(call: Call) -> Result:
     if causal and queries != keys:  # PyTorch lines the triangle up with the first key, roofcast with the last
         causal = False
         call.builder.notes.append(f"{call.name}: causal attention of {queries} queries to {keys} keys counted in full")
+    if call.key == "flex_attention":
+        call.builder.notes.append(f"{call.name}: what its block mask skips is data; counted in full")
     heads = [_heads(call, tensor) for tensor in (q, k, v)]
     result = call.emit("attention", *heads, mask, causal=causal or None, scale=call.get("scale"), **_compute(call, q))
     call.free_layout.add(result)

@@ -161,7 +161,8 @@ def index(call: Call) -> str:
 
 def _target(call: Call) -> str:
     """What is written into: the tensor itself, or a copy of it where the operator leaves it alone."""
-    return str(call.x) if call.inplace else call.emit("contiguous", call.x, suffix="copy")
+    owned = call.inplace or call.builder.tensors[call.x].role == "cache"
+    return str(call.x) if owned else call.emit("contiguous", call.x, suffix="copy")
 
 
 def _value(call: Call, shape: tuple[int, ...], value: object) -> str:

@@ -56,7 +56,16 @@ def copied(call: Call, x: str) -> str:
     return x if x in call.free_layout else call.emit("contiguous", x, suffix="copy")
 
 
-@handles("contiguous", "clone", "copy", "prims.clone")
+@handles("copy")
+def copy(call: Call) -> str:
+    """The functional form of an overwrite: a fresh tensor with the values of ``src``."""
+    source: str = call["src"]
+    if call.builder.shape(source) != call.shape:
+        source = call.emit("expand", source, shape=call.shape)
+    return call.emit("contiguous", source)
+
+
+@handles("contiguous", "clone", "prims.clone")
 def contiguous(call: Call) -> str:
     x = call.x
     if call.key == "contiguous" and x.value.stride() == call.results[0].stride():

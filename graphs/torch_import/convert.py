@@ -10,15 +10,20 @@ from typing import TYPE_CHECKING, Any
 from ...errors import GraphError, ModelError, UnknownOperatorError
 from ..builder import GraphBuilder
 from ..ir import Graph, Op, Tensor
-from .aten import HANDLERS, IGNORED, display_name, handler_of, key_of
+from .aten import HANDLERS, HIGHER_ORDER, IGNORED, display_name, handler_of, is_operator, key_of
+from .aten_view import raw_view
 from .call import Call, Ref, Result
 from .inputs import size, torch_dtype_name
-from .nodes import inlined, is_operator, is_python, op_names, results_of, shares_memory, submodule, unknown_operators
+from .nodes import inlined, is_python, op_names, results_of, shares_memory, submodule, unknown_operators
 
 if TYPE_CHECKING:
     from torch import nn
     from torch.export import ExportedProgram
     from torch.fx import GraphModule, Node
+
+# What a handler raises for an overload or an argument that it was not written for.
+_FORM_ERRORS = (NotImplementedError, LookupError, TypeError, ValueError, AttributeError, StopIteration)
+
 
 class Converter:
     """Builds the graph of one exported program."""
@@ -40,7 +45,7 @@ class Converter:
             UnknownOperatorError: operators that roofcast cannot cost, all of them named.
             GraphError: an operator whose result roofcast and PyTorch do not agree on.
         """
-        unknown = {display_name(t) if is_operator(t) else str(t.name()) for t in unknown_operators(self.program)}
+        unknown = {display_name(target) for target in unknown_operators(self.program)}
         if unknown and not self.allow_unknown:
             raise UnknownOperatorError("PyTorch operators that roofcast does not know: " + ", ".join(sorted(unknown)),
                                        where=self.builder.name, found=min(unknown).removeprefix("aten."),
@@ -59,7 +64,7 @@ class Converter:
         from torch.export.graph_signature import InputKind
 
         specs = {spec.arg.name: spec for spec in self.program.graph_signature.input_specs}
-        owners: dict[int, Ref] = {}
+        owners: dict[int | str, Ref] = {}
         mutated = self._mutated()
         for node in self.program.graph.nodes:
             if node.op != "placeholder":
@@ -71,7 +76,7 @@ class Converter:
             if spec.kind is InputKind.USER_INPUT:
                 name = self.builder.input(node.name, value.shape, torch_dtype_name(value.dtype))
             else:
-                identity = id(self._attribute(str(spec.target)))
+                identity = self._identity(str(spec.target))
                 if identity in owners:
                     self.env[node] = owners[identity]
                     continue
@@ -92,19 +97,22 @@ class Converter:
             return self.builder.weight(target, value.shape, dtype, trained=0)
         return self.builder.tensor(target, value.shape, dtype)
 
-    def _attribute(self, target: str) -> Any:
-        owner: Any = self.module
+    def _identity(self, target: str) -> int | str:
+        """The same for all names of one tensor of the module."""
+        path, _, name = target.rpartition(".")
         try:
-            for part in target.split("."):
-                owner = getattr(owner, part)
+            owner = self.module.get_submodule(path)
         except AttributeError:  # a constant that only the export has
             return target
-        return owner
+        held = {**owner._parameters, **owner._buffers}.get(name)
+        return target if held is None else id(held)
 
     def _mutated(self) -> set[Node]:
         """Placeholders that something writes into: state that outlives the call."""
         bases: dict[Node, Node] = {}
-        found = set()
+        signature = self.program.graph_signature
+        written = set(signature.buffers_to_mutate.values())
+        found = {node for node in self.program.graph.nodes if signature.inputs_to_buffers.get(node.name) in written}
         for node in self.program.graph.nodes:
             if node.op != "call_function" or not is_operator(node.target):
                 continue
@@ -141,8 +149,8 @@ class Converter:
             return self._picked(node)
         if inlined(node):
             return self._inline(submodule(module, node), node)
-        if not is_operator(node.target):
-            return self._opaque(node) if not is_python(node.target) else self._number(node)
+        if is_python(node.target):
+            return self._number(node)
         key, inplace = key_of(node.target)
         if key in IGNORED:
             return None
@@ -150,18 +158,25 @@ class Converter:
         call = Call(self.builder, self.names[node], key, args, results_of(node), inplace, self.layouts)
         if key == "copy" and inplace:
             return self._overwrite(node, call)
-        return self._bind(node, self._handle(node, call), inplace)
+        made = self._handle(node, call)
+        if inplace and isinstance(made, Ref):
+            self._written(node, call, made)
+        elif shares_memory(node.target) and node.all_input_nodes:
+            first = node.all_input_nodes[0]
+            self.bases[node] = self.bases.get(first, first)
+        return made
 
     def _handle(self, node: Node, call: Call) -> Any:
+        _check_static(call)
         handler = handler_of(node.target)
         if handler is None:
             return self._opaque(node)
         length, notes = len(self.builder.ops), len(self.builder.notes)
         try:
-            _check_static(call)
             return self._reconciled(call, handler(call))
-        except (GraphError, NotImplementedError) as error:
-            reason = str(error) or "this form of it is not modelled"
+        except (GraphError, *_FORM_ERRORS) as error:
+            stated = isinstance(error, GraphError | NotImplementedError) and str(error)
+            reason = stated or "this form of it is not modelled"
             if not self.allow_unknown:
                 where = f"{self.builder.name}: {call.name}"
                 raise GraphError(f"{display_name(node.target)}: {reason}", where=where) from error
@@ -171,6 +186,8 @@ class Converter:
             return self._opaque(node)
 
     def _arguments(self, node: Node) -> dict[str, Any]:
+        if not is_operator(node.target):
+            return dict(zip(HIGHER_ORDER.get(key_of(node.target)[0], ()), self._value(node.args), strict=False))
         schema = node.target._schema.arguments  # type: ignore[union-attr]
         args = {argument.name: argument.default_value for argument in schema if argument.has_default_value()}
         args |= dict(zip((argument.name for argument in schema), node.args, strict=False))
@@ -225,7 +242,7 @@ class Converter:
 
     def _opaque(self, node: Node) -> Any:
         """An operator that is not known, let pass: it stays in the graph under its own name."""
-        kind = display_name(node.target) if is_operator(node.target) else str(node.target.name())  # type: ignore
+        kind = display_name(node.target)
         name = self.builder.unique(self.names[node])
         inputs = [str(value) for value in _flatten(self._value((node.args, node.kwargs))) if isinstance(value, Ref)]
         results = results_of(node)
@@ -238,16 +255,15 @@ class Converter:
 
     # -- writing in place ------------------------------------------------------------------------------------------
 
-    def _bind(self, node: Node, made: Any, inplace: bool) -> Any:
-        """What later readers of an overwritten tensor see is what was written."""
-        first = next(iter(node.all_input_nodes), None)
-        if first is None:
-            return made
-        if inplace and isinstance(made, Ref):
-            self.env[first] = made
-        elif shares_memory(node.target):
-            self.bases[node] = self.bases.get(first, first)
-        return made
+    def _written(self, node: Node, call: Call, made: Ref) -> None:
+        """Whoever reads an overwritten tensor later, or the whole that it is a view of, waits for what was written."""
+        first = node.all_input_nodes[0]
+        self.env[first] = made
+        if first in self.bases:
+            whole = self.bases[first]
+            old: Ref = self.env[whole]
+            name = raw_view(call, (old, made), "written", old.shape, self.builder.dtype_of(old))
+            self.env[whole] = Ref(name, old.value)
 
     def _overwrite(self, node: Node, call: Call) -> Any:
         """``x[part] = value``: writes the part; whoever reads the whole afterwards waits for it."""

@@ -6,12 +6,13 @@ import inspect
 import io
 import linecache
 import logging
-import os
 import traceback
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from itertools import chain
+from pathlib import Path
+from types import BuiltinFunctionType, FunctionType
 from typing import TYPE_CHECKING, Any
 
 from ...errors import ModelError
@@ -43,12 +44,16 @@ def export(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], whe
 
 
 def decompose(program: ExportedProgram, operators: Sequence[Any]) -> ExportedProgram:
-    """The program with ``operators`` written out in simpler ones, as far as PyTorch knows how."""
+    """The program with ``operators`` written out in simpler ones, as far as PyTorch knows how.
+
+    Function transforms (``torch.vmap``) are carried out by any such pass.
+    """
     import torch
 
     known = torch.export.default_decompositions()
     table = {operator: known[operator] for operator in operators if operator in known}
-    if table:
+    functions = any(isinstance(operator, FunctionType | BuiltinFunctionType) for operator in operators)  # torch.vmap
+    if table or functions:
         with _quiet(), suppress(Exception):  # operators that resist stay, and are reported as unknown
             program = program.run_decompositions(table)
     return program
@@ -124,8 +129,7 @@ def _source_line(error: BaseException, where: str) -> str:
     """The last line of user code that led to the error: ``file.py:12 `x = self.conv(x)```."""
     import torch
 
-    inside = os.path.dirname(torch.__file__)
-    here = os.path.dirname(__file__)
+    inside, here = (str(Path(file).parent) for file in (torch.__file__, __file__))
     frames = [
         frame for frame in traceback.extract_tb(error.__traceback__)
         if not frame.filename.startswith((inside, here, "<")) and frame.name not in ("__call__", "wrapper")
@@ -134,4 +138,4 @@ def _source_line(error: BaseException, where: str) -> str:
         return where
     frame = frames[-1]
     code = (frame.line or linecache.getline(frame.filename, frame.lineno or 0)).strip()
-    return f"{where}: {os.path.basename(frame.filename)}:{frame.lineno} `{code}`"
+    return f"{where}: {Path(frame.filename).name}:{frame.lineno} `{code}`"

@@ -20,6 +20,11 @@ TORCH_DTYPES = {
     "fp64": "float64", "fp32": "float32", "bf16": "bfloat16", "fp16": "float16", "fp8": "float8_e4m3fn",
     "int64": "int64", "int32": "int32", "int16": "int16", "int8": "int8", "bool": "bool",
 }  # fmt: skip
+# Types of PyTorch's own; a complex number counts as a real one of the same bytes (complex128: of half).
+RARE_DTYPES = {
+    "complex32": "fp32", "complex64": "fp64", "complex128": "fp64", "uint16": "int16",
+    "quint8": "int8", "qint8": "int8", "float8_e4m3fnuz": "fp8", "float8_e5m2fnuz": "fp8",
+}  # fmt: skip
 
 
 @dataclass
@@ -52,7 +57,8 @@ class Binder:
             return example
         if isinstance(example, str):
             dtype, _, text = example.rpartition(":")
-            return self._tensor(re.sub(r"(?<=\d)x(?=\d)", ",", text).split(",") if text.strip() else [], example, dtype.strip())
+            extents = re.split(r"(?<=\d)x(?=\d)|,", text) if text.strip() else []
+            return self._tensor(extents, example, dtype.strip())
         if isinstance(example, Mapping):
             return {name: self.tensors(value) for name, value in example.items()}
         if isinstance(example, Sequence):
@@ -124,10 +130,9 @@ def leading(inputs: Any) -> int | None:
 
 
 def torch_dtype_name(dtype: Any) -> str:
-    """Canonical name of a torch dtype. Complex numbers count as a real type of the same bytes."""
+    """Canonical name of a torch dtype."""
     name = str(dtype).removeprefix("torch.")
-    complexes = {"complex32": "fp32", "complex64": "fp64", "complex128": "fp64"}
-    return complexes[name] if name in complexes else dtype_name(name)
+    return RARE_DTYPES[name] if name in RARE_DTYPES else dtype_name(name)
 
 
 def size(shape: Sequence[int]) -> int:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from .aten import IGNORED, handler_of, key_of
+from .aten import IGNORED, handler_of, is_operator, key_of
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -21,10 +21,8 @@ def unknown_operators(program: ExportedProgram) -> list[Any]:
     """Operators of the program that no handler covers, each once, in order of appearance."""
     found: dict[Any, None] = {}
     for node in calls(program.graph_module):
-        if is_operator(node.target):
-            if key_of(node.target)[0] not in IGNORED and handler_of(node.target) is None:
-                found[node.target] = None
-        elif not inlined(node) and not is_python(node.target):
+        known = handler_of(node.target) is not None or key_of(node.target)[0] in IGNORED
+        if not known and not inlined(node) and not is_python(node.target):
             found[node.target] = None
     return list(found)
 
@@ -35,10 +33,6 @@ def calls(module: GraphModule) -> Iterator[Node]:
             yield node
             if inlined(node):
                 yield from calls(submodule(module, node))
-
-
-def is_operator(target: Any) -> bool:
-    return hasattr(target, "_schema")
 
 
 def is_python(target: Any) -> bool:
@@ -75,16 +69,12 @@ def op_names(module: GraphModule) -> dict[Node, str]:
     layers = {node: layer_of(node) for node in calls(module)}
     kinds: dict[str, set[str]] = defaultdict(set)
     for node, layer in layers.items():
-        kinds[layer].add(short(node))
+        kinds[layer].add(key_of(node.target)[0])
     names = {}
     for node, layer in layers.items():
-        parts = (layer,) if layer and len(kinds[layer]) == 1 else (layer, short(node))
+        parts = (layer,) if layer and len(kinds[layer]) == 1 else (layer, key_of(node.target)[0])
         names[node] = ".".join(filter(None, parts))
     return names
-
-
-def short(node: Node) -> str:
-    return key_of(node.target)[0] if is_operator(node.target) else str(getattr(node.target, "__name__", node.name))
 
 
 def layer_of(node: Node) -> str:

@@ -7,7 +7,7 @@ import inspect
 import sys
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -24,11 +24,11 @@ def split_spec(spec: str) -> tuple[Path, str | None]:
     return (Path(path + ".py"), name) if found else (Path(spec), None)
 
 
-def module_from_file(spec: str) -> nn.Module:
+def module_from_file(spec: str, meta: bool = True) -> nn.Module:
     """The ``torch.nn.Module`` that ``spec`` names. The file is executed, like any Python import.
 
     Weights are not allocated: the module is built on the meta device, or where its constructor does not work there
-    (it looks at its weights' values), in memory.
+    (it looks at its weights' values), in memory, as it is without ``meta``.
 
     Raises:
         ModelError: no such file or name, the file does not run, or what it makes is not a module.
@@ -40,7 +40,7 @@ def module_from_file(spec: str) -> nn.Module:
     with _beside(path), redirect_stdout(sys.stderr):  # what the file prints is not part of our output
         loaded = _execute(path)
         target = _pick(loaded, name, path)
-        return _make(target, f"{path}:{name or getattr(target, '__name__', '')}")
+        return _make(target, f"{path}:{name or getattr(target, '__name__', '')}", meta)
 
 
 @contextmanager
@@ -96,7 +96,7 @@ def _pick(loaded: ModuleType, name: str | None, path: Path) -> Any:
     return own[name]
 
 
-def _make(target: Any, where: str) -> nn.Module:
+def _make(target: Any, where: str, meta: bool) -> nn.Module:
     import torch
     from torch import nn
 
@@ -106,12 +106,12 @@ def _make(target: Any, where: str) -> nn.Module:
         raise ModelError("neither a torch.nn.Module nor a function that makes one", where=where,
                          found=type(target).__name__)  # fmt: skip
     _check_no_arguments(target, where)
-    try:
-        with torch.device("meta"):
+    made = None
+    if meta:
+        with suppress(Exception), torch.device("meta"):
             made = target()
-        if isinstance(made, nn.Module):
             made = made.to("meta")  # what came from NumPy or names its device is elsewhere
-    except Exception:
+    if made is None:
         try:
             made = target()
         except Exception as error:

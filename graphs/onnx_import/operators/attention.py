@@ -36,8 +36,9 @@ def attention(node: Node) -> tuple[Any, ...]:
         k = node.emit("concat", node.tensor(4), k, axis=2)
         v = node.emit("concat", node.tensor(5), v, axis=2)
     causal, left = bool(node.attr("is_causal", 0)), int(node.attr("left_window_size", -1))
-    y = node.emit("attention", q, k, v, *node.tensors(3), causal=causal or None,
-                  window=left + 1 if left >= 0 and causal else None, softcap=node.attr("softcap", 0.0) or None)  # fmt: skip
+    window = left + 1 if left >= 0 and causal else None
+    y = node.emit("attention", q, k, v, *node.tensors(3), causal=causal or None, window=window,
+                  softcap=node.attr("softcap", 0.0) or None)  # fmt: skip
     scores = (_scores(node, q, k),) if node.used(3) else ()
     return (tokens_first(node, y) if flat else y, k, v, *scores)
 

@@ -56,7 +56,8 @@ def scan(node: Node) -> tuple[Value, ...]:
     if node.opset < 9:
         raise node.fail("the Scan of operator set 8 is not supported", found=node.opset, expected="9 or later")
     body, scanned = node.attrs["body"], int(node.attrs["num_scan_inputs"])
-    carried, inputs = list(node.values[: len(node.values) - scanned]), range(len(node.values) - scanned, len(node.values))
+    first = len(node.values) - scanned
+    carried, inputs = list(node.values[:first]), range(first, len(node.values))
     axes = node.attr("scan_input_axes", (0,) * scanned)
     steps = node.shape(inputs[0])[axes[0]] if scanned else 0
     if steps > _MOST_STEPS:

@@ -75,8 +75,8 @@ def computed(node: Node) -> str:
     known = node.inferred()
     if known is None:
         raise node.fail("the size of its result depends on data")
-    ranged = node.proto.op_type == "Range"
-    return node.emit("fill", shape=known, dtype=node.dtype(0) if ranged else ELEMENT_TYPES[node.attr("output_datatype", 1)])
+    dtype = node.dtype(0) if node.proto.op_type == "Range" else ELEMENT_TYPES[node.attr("output_datatype", 1)]
+    return node.emit("fill", shape=known, dtype=dtype)
 
 
 # -- views ---------------------------------------------------------------------------------------------------------
@@ -160,7 +160,8 @@ def cut(node: Node) -> str:
     step = node.setting("steps", 4) or (1,) * len(axes)
     axes = tuple(axis % len(source) for axis in axes)
     # A backward slice's end before the first element is None in Python: an end below -extent.
-    stop = tuple(None if s < 0 and e < -source[a] else e for a, e, s in zip(axes, bounds["stop"] or (), step, strict=True))
+    ends = zip(axes, bounds["stop"] or (), step, strict=True)
+    stop = tuple(None if s < 0 and e < -source[a] else e for a, e, s in ends)
     return node.emit("slice", x, axis=axes, start=bounds["start"], stop=stop, step=step)
 
 
@@ -194,7 +195,8 @@ def transpose(node: Node) -> Any:
 @handles("Concat")
 def concat(node: Node) -> str:
     parts = [node.tensor(i) for i in range(len(node.values)) if 0 not in node.shape(i) or len(node.shape(i)) > 1]
-    return parts[0] if len(parts) == 1 else node.emit("concat", *parts, axis=node.axis())
+    axis = node.attr("axis", 1) if node.opset < 4 else node.attrs["axis"]
+    return parts[0] if len(parts) == 1 else node.emit("concat", *parts, axis=axis)
 
 
 @handles("Pad")
@@ -237,5 +239,6 @@ def reverse(node: Node) -> str:
 def col2im(node: Node) -> str:
     size, kernel = node.ints(1, "the image's size"), node.ints(2, "the block's size")
     rank = len(size)
-    return node.emit("fold", node.tensor(0), size=size, kernel=kernel, stride=node.attr("strides", (1,) * rank),
-                     padding=node.attr("pads", (0,) * 2 * rank), dilation=node.attr("dilations", (1,) * rank))  # fmt: skip
+    ones = (1,) * rank
+    return node.emit("fold", node.tensor(0), size=size, kernel=kernel, stride=node.attr("strides", ones),
+                     padding=node.attr("pads", (0,) * 2 * rank), dilation=node.attr("dilations", ones))  # fmt: skip

@@ -23,10 +23,10 @@ BINARY = {
     "Or": "logical_or", "Xor": "logical_xor", "BitwiseAnd": "bitwise_and", "BitwiseOr": "bitwise_or",
     "BitwiseXor": "bitwise_xor", "BitShift": "shift", "PRelu": "prelu",
 }  # fmt: skip
-NARY = {"Sum": ("add", "sum_of"), "Mean": ("sum_of", "sum_of"), "Max": ("maximum", "sum_of"), "Min": ("minimum", "sum_of")}
+OF_TWO = {"Sum": "add", "Mean": "sum_of", "Max": "maximum", "Min": "minimum"}  # of more: sum_of, the same work
 # Powers that libraries compute without a logarithm.
 POWERS = {2.0: "square", 3.0: "cube", 0.5: "sqrt", -1.0: "reciprocal", -0.5: "rsqrt"}
-_COMPARISONS = {"Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Or", "Xor", "Not", "IsNaN", "IsInf"}
+_COMPARISONS = {"Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "And", "Or", "Xor"}
 
 
 def _register_unary(op: str, kind: str) -> None:
@@ -60,7 +60,8 @@ def binary(node: Node, kind: str) -> str:
             return node.emit(kind, node.tensor(1 - index), scalar=number)
     a, b = node.tensor(0), _aligned(node)
     if kind == "mul":
-        _caffe_scale(node, a, b)
+        node.walk.rescale(a, b)
+        node.walk.rescale(b, a)
     mixed = node.dtype(0) != node.dtype(1) and node.proto.op_type not in _COMPARISONS
     dtype = node.dtype(0) if mixed else None
     return node.emit(kind, a, b, dtype=dtype)
@@ -76,14 +77,6 @@ def _aligned(node: Node) -> str:
     return node.read(node.seen_as(node.value(1), (*own, *(1,) * (rank - axis % rank - len(own)))))
 
 
-def _caffe_scale(node: Node, a: str, b: str) -> None:
-    """Caffe splits batch normalization into statistics and a scale layer; only the latter's numbers are parameters."""
-    for x, w in ((a, b), (b, a)):
-        owned, tensors = node.walk.batch_norms.get(x), node.builder.tensors
-        if owned and tensors[w].role == "weight" and tensors[w].size == tensors[owned[0]].size:
-            node.walk.untrain(owned)
-
-
 @handles("Pow")
 def power(node: Node) -> str:
     kind = POWERS.get(scalar(node, 1)) if node.has(1) else None
@@ -92,12 +85,11 @@ def power(node: Node) -> str:
 
 @handles("Sum", "Mean", "Max", "Min")
 def n_ary(node: Node) -> str:
-    two, many = NARY[node.proto.op_type]
     if len(node.values) == 1:
         return node.tensor(0)
     if len(node.values) == 2:
-        return binary(node, two)
-    return node.emit(many, *(node.tensor(i) for i in range(len(node.values))))
+        return binary(node, OF_TWO[node.proto.op_type])
+    return node.emit("sum_of", *(node.tensor(i) for i in range(len(node.values))))
 
 
 @handles("Where")

@@ -61,7 +61,7 @@ def qlinear_matmul(node: Node) -> str:
     return node.emit("matmul", node.tensor(0), node.tensor(3, parameter=True))
 
 
-# -- of ONNX Runtime: each is the plain operator on 8-bit numbers, with scales and zero points between the inputs --------
+# -- of ONNX Runtime: each is the plain operator on 8-bit numbers, with scales and zero points between the inputs ----
 
 
 def _keeping(op: str, *kept: int) -> None:

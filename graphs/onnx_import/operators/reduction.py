@@ -30,7 +30,8 @@ for _op, _kind in REDUCTIONS.items():
 
 @handles("ArgMax", "ArgMin")
 def arg(node: Node) -> str:
-    return node.emit(node.proto.op_type.lower(), node.tensor(0), axis=node.axis(), keepdims=bool(node.attr("keepdims", 1)))
+    keepdims = bool(node.attr("keepdims", 1))
+    return node.emit(node.proto.op_type.lower(), node.tensor(0), axis=node.axis(), keepdims=keepdims)
 
 
 @handles("CumSum", "CumProd")

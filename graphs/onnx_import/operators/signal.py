@@ -49,7 +49,7 @@ def grid_sample(node: Node) -> str:
 
 @handles("RoiAlign")
 def roi_align(node: Node) -> str:
-    """A sampling ratio of 0 adapts to the boxes; 2 is then the usual choice (He et al., arXiv:1703.06870, section 3)."""
+    """A sampling ratio of 0 adapts to the boxes: 2 is then taken (He et al., arXiv:1703.06870, section 3)."""
     size = (int(node.attr("output_height", 1)), int(node.attr("output_width", 1)))
     return node.emit("roi_align", *node.tensors(0, 1), size=size, sampling=node.attr("sampling_ratio", 0) or 2)
 

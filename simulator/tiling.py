@@ -1,0 +1,157 @@
+"""Tiles of products: how the result is cut into pieces for cores, and what whole tiles on whole cores cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .device_table import DeviceTable
+from .kernels import Floats, Kernels
+from .traffic import ACCUMULATOR_BYTES
+
+MATRIX_TILES = ((32, 32), (64, 64), (64, 128), (128, 64), (128, 128), (128, 256), (256, 128), (256, 256), (512, 512),
+                (1024, 1024))  # fmt: skip
+VECTOR_TILES = ((1, 256), (256, 1), *MATRIX_TILES)
+"""Tiles of the result (rows, columns) that a core may work on; those whose accumulators do not fit drop out."""
+
+SPLIT_K = 512
+"""The reduction is only split between cores down to pieces this long, so that a piece outweighs summing the parts."""
+
+SKINNY = 8
+"""A product with fewer rows or columns than this may run on the vector unit instead (no matrix unit is narrower)."""
+
+
+@dataclass(slots=True)
+class Tiling:
+    """The best tile's consequences, each (K, D).
+
+    Attributes:
+        time: seconds of the slowest resource.
+        busy: seconds of the unit that multiplies, its last wave part empty.
+        port: seconds for what each core draws through its port.
+        bytes: moved at the level that cores share.
+        imbalance: cores over cores that are busy, on average.
+        on_vector: 1 where the vector unit does it.
+    """
+
+    time: Floats
+    busy: Floats
+    port: Floats
+    bytes: Floats
+    imbalance: Floats
+    on_vector: Floats
+
+
+def best_tile(product: Kernels, table: DeviceTable, moved: Floats, roofs: Floats, energy: Floats) -> Tiling:
+    """For each product and device the tile whose slowest resource is fastest, and among equals moves least.
+
+    Args:
+        product: products only, K rows.
+        moved: bytes at each level, (L, K, D); the shared level's are what is decided here.
+        roofs: seconds of every resource that the tile does not change, (R, K, D).
+        energy: joules of the compute units, (3 or more, K, D).
+    """
+    best = _best(_Evaluator(product, table, moved, roofs, energy, True), MATRIX_TILES, VECTOR_TILES)
+    skinny = np.flatnonzero(np.minimum(product.m, product.n) < SKINNY)
+    if len(skinny):
+        part = _Evaluator(product.take(skinny), table, moved[:, skinny], roofs[:, skinny], energy[:, skinny], False)
+        other = _best(part, VECTOR_TILES, VECTOR_TILES)
+        better = other.time < best.time[skinny]
+        for name in ("time", "busy", "port", "bytes", "imbalance", "on_vector"):
+            chosen = getattr(best, name)
+            chosen[skinny] = np.where(better, getattr(other, name), chosen[skinny])
+    return best
+
+
+def _best(
+    evaluate: _Evaluator, tiles: tuple[tuple[int, int], ...], vector_tiles: tuple[tuple[int, int], ...]
+) -> Tiling:
+    tiles = vector_tiles if evaluate.on_vector.any() else tiles
+    time = np.full(evaluate.on_vector.shape, np.inf)
+    carried = np.full_like(time, np.inf)
+    chosen = np.zeros(time.shape, np.int64)
+    for number, (tile_m, tile_n) in enumerate(tiles):
+        fits = tile_m * tile_n * ACCUMULATOR_BYTES <= evaluate.room
+        if number and not fits.any():
+            continue
+        found = evaluate(tile_m, tile_n)
+        better = (found.time < time) | ((found.time == time) & (found.bytes < carried))
+        if number:
+            better &= fits
+        np.copyto(time, found.time, where=better)
+        np.copyto(carried, found.bytes, where=better)
+        chosen[better] = number
+    sizes = np.array(tiles, np.float64)[chosen]
+    return evaluate(sizes[:, :, 0], sizes[:, :, 1])
+
+
+class _Evaluator:
+    """What a tile costs; everything that does not depend on the tile is worked out once."""
+
+    def __init__(self, product: Kernels, table: DeviceTable, moved: Floats, roofs: Floats, energy: Floats,
+                 matrix: bool) -> None:  # fmt: skip
+        dtype = product.matrix_dtype
+        self.m, self.n, self.batch = product.m[:, None], product.n[:, None], product.batch[:, None]
+        k = product.k[:, None]
+        if matrix:
+            granule = table.product_granule[:, dtype]
+            peak, self.on_vector = table.product_peak[dtype], table.product_on_vector[dtype]
+        else:
+            granule, peak = table.vector_granule[:, None], table.vector_peak[dtype]
+            self.on_vector = np.ones((len(product), len(table)))
+        # Lanes of a vector unit may lie along either axis of the tile, or both; an array's axes are fixed.
+        vector = self.on_vector > 0
+        self.lanes = np.where(vector, granule[0] * granule[1], 1.0) if vector.any() else None
+        self.granule = None if vector.all() else tuple(np.where(vector, 1.0, granule[axis]) for axis in (0, 1))
+        self.cores, self.port_byte = table.cores, 1 / table.port
+        self.shared_byte = 1 / table.at_core_level(table.bandwidth)
+        self.room = table.at_core_level(table.inner)
+        self.longest_split = np.maximum(1.0, k / SPLIT_K)
+        # Seconds that a point of the padded result takes a core; density and fused work are in matrix_ops.
+        padding = np.ceil(k / granule[2]) * granule[2] / k
+        self.point = product.matrix_ops[:, None] / (self.batch * self.m * self.n) * padding * table.cores / peak
+        self.row_bytes = product.reads[:, :1] / (self.batch * self.m)
+        self.column_bytes = product.reads[:, 1:2] / (self.batch * self.n)
+        self.once = (product.reads[:, 2:].sum(axis=1) + product.write)[:, None]  # epilogue operands and the result
+        self.elementwise = roofs[1] * self.on_vector  # the same lanes do both, one after the other
+        self.floor, self.on_core = np.maximum(roofs[1], roofs[2]), np.zeros_like(roofs[0])
+        joules = energy[0] + energy[1] + energy[2]
+        for level in range(table.levels):
+            private, here = table.private[level], level == table.core_level
+            np.maximum(self.on_core, roofs[3 + level] * private, out=self.on_core)
+            np.maximum(self.floor, np.where(here | (private > 0), 0.0, roofs[3 + level]), out=self.floor)
+            joules += moved[level] * np.where(here, 0.0, table.byte_energy[level])
+        self.power_floor = joules / (table.limit - table.idle)
+        self.power_byte = table.at_core_level(table.byte_energy) / (table.limit - table.idle)
+        np.maximum(self.floor, self.power_floor, out=self.floor)
+
+    def __call__(self, tile_m: float | Floats, tile_n: float | Floats) -> Tiling:
+        used_m, used_n = np.minimum(self.m, tile_m), np.minimum(self.n, tile_n)
+        tiles = self.batch * np.ceil(self.m / tile_m) * np.ceil(self.n / tile_n)
+        # Fewer tiles than cores: the reduction is split, so that more cores have something to do.
+        split = np.minimum(np.maximum(np.floor(self.cores / tiles), 1.0), self.longest_split)
+        turns = np.ceil(tiles / self.cores) / split
+        busy = turns * self._padded(used_m, used_n)
+        busy *= self.point
+        tile_bytes = used_m * self.row_bytes + used_n * self.column_bytes
+        port = turns * (tile_bytes * self.port_byte)
+        carried = tiles * tile_bytes + self.once
+        imbalance = turns * (self.cores / tiles)
+        time = np.maximum(busy + self.elementwise, port)
+        np.maximum(time, self.floor, out=time)
+        np.maximum(time, carried * self.shared_byte, out=time)
+        np.maximum(time, self.on_core * imbalance, out=time)
+        np.maximum(time, self.power_floor + carried * self.power_byte, out=time)
+        return Tiling(time, busy, port, carried, imbalance, self.on_vector)
+
+    def _padded(self, used_m: Floats, used_n: Floats) -> Floats:
+        """Points of a tile that the unit works through: whole steps of its array, or whole vectors."""
+        points: Floats = used_m * used_n
+        if self.granule is not None:
+            rows, columns = self.granule
+            points = np.ceil(used_m / rows) * rows
+            points *= np.ceil(used_n / columns) * columns
+        if self.lanes is not None:
+            points = np.ceil(points / self.lanes) * self.lanes
+        return points
