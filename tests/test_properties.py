@@ -249,3 +249,330 @@ def test_building_and_estimating_again_changes_nothing(program, size, name, styl
     size = capped(program, size)
     first, second = (estimate(program.build(size), device(name), style).to_json() for _ in range(2))
     assert first == second
+
+
+# -- a better device is never slower -------------------------------------------------------------------------------
+
+
+def improvements(of):
+    """(path, better is less) of every number that a buyer can improve."""
+    for path in of.parameters():
+        head, _, field = path.partition(".")
+        if path in ("cores", "clock.boost", "power.limit") or field.partition(".")[0] in ("peak", "bandwidth",
+                                                                                        "core_bandwidth", "capacity"):
+            yield path, False
+        elif field == "latency" or head == "overhead":
+            yield path, True
+    for unit in of.units:
+        yield f"{unit}.peak", False
+
+
+def better(of, path, less, factor):
+    if of.parameters().get(path) is not None and of.parameters()[path].value == 0:
+        return of
+    return of.what_if({path: f"x{1 / factor if less else factor!r}"})
+
+
+@examples(120)
+@given(programs(), sizes(), devices, styles, st.data())
+def test_no_improvement_of_the_device_makes_anything_slower(program, size, name, style, data):
+    graph = program.build(capped(program, size))
+    now = device(name)
+    kernels = lower(graph, style)
+    gap = STYLES[style].gap
+    factor = data.draw(st.sampled_from([1.01, 1.1, 1.5, 2.0, 3.7, 16.0, 1000.0]), label="factor")
+    known = [(path, less) for path, less in improvements(now) if not path.startswith(("NV", "PCIe"))]
+    table = DeviceTable.of([now, *(better(now, path, less, factor) for path, less in known)])
+    times = cost(kernels, table, gap).latency
+    for column, (path, _) in enumerate(known, start=1):
+        slower = np.flatnonzero(times[:, column] > times[:, 0] * (1 + ROUNDING))
+        assert not len(slower), (path, factor, kernels.launches[slower[0]], times[slower[0], [0, column]])
+
+
+@pytest.mark.parametrize("name", DEVICES)
+@pytest.mark.parametrize("model", ["resnet18", "qwen3-0.6b", "switch-base-8"])
+def test_no_improvement_makes_a_zoo_model_slower(model, name):
+    now = device(name)
+    kernels = lower(rc.load(model, batch=2))
+    for factor in (1.03, 2.0, 30.0):
+        known = list(improvements(now))
+        changed = [better(now, path, less, factor) for path, less in known]
+        times = latency(kernels, DeviceTable.of([now, *changed]))
+        for time, (path, _) in zip(times[1:], known, strict=True):
+            assert no_more(time, times[0]), (path, factor)
+
+
+@st.composite
+def products(draw):
+    """Rows of matrix products and streams as numbers, beyond what graphs make."""
+    extent = st.one_of(st.sampled_from([1, 2, 7, 8, 9, 16, 31, 32, 33, 64, 127, 128, 129, 512, 1024, 4096, 5000]),
+                       st.integers(1, 3000))  # fmt: skip
+    batch, m, n, k = draw(st.sampled_from([1, 2, 12, 133])), draw(extent), draw(extent), draw(extent)
+    dtype = draw(st.sampled_from(["fp64", "fp32", "bf16", "fp16", "int8", "int4"]))
+    size = DTYPES[dtype].bytes
+    extra = draw(st.sampled_from([0.0, 0.0, 1.0, 5.0]))
+    return {"batch": batch, "m": m, "n": n, "k": k, "dtype": list(DTYPES).index(dtype), "size": size, "extra": extra,
+            "reuse": draw(st.sampled_from([math.inf, 1e5, 3e7]))}  # fmt: skip
+
+
+def product_row(p):
+    batch, m, n, k, size = (float(p[key]) for key in ("batch", "m", "n", "k", "size"))
+    return Row(batch, m, n, k, True, 2 * batch * m * n * k, p["dtype"], p["extra"] * batch * m * n,
+               list(DTYPES).index("fp32"), p["extra"] * batch * m * n / 4,
+               (batch * m * k * size, batch * k * n * size, 0.0, 0.0), (p["reuse"], math.inf, math.inf, math.inf),
+               batch * m * n * size)  # fmt: skip
+
+
+@examples(150)
+@given(st.lists(products(), min_size=1, max_size=4), st.data())
+def test_no_improvement_makes_a_product_slower(made, data):
+    kernels = Kernels.of([product_row(p) for p in made])
+    now = device(data.draw(st.sampled_from(device_names()), label="device"))
+    factor = data.draw(st.floats(1.0, 40.0), label="factor")
+    known = list(improvements(now))
+    times = cost(kernels, DeviceTable.of([now, *(better(now, path, less, factor) for path, less in known)])).latency
+    for column, (path, _) in enumerate(known, start=1):
+        assert no_more(times[:, column], times[:, 0]).all(), (path, times[:, [0, column]])
+
+
+# -- a larger problem is never faster ------------------------------------------------------------------------------
+
+
+def grown(size, axis, factor):
+    return replace(size, **{axis: max(getattr(size, axis) + 1, round(getattr(size, axis) * factor))})
+
+
+def assert_no_less(small, large, told):
+    assert no_more(small.latency_s, large.latency_s), (told, "latency", small.latency_s, large.latency_s)
+    assert no_more(small.energy_j, large.energy_j), (told, "energy", small.energy_j, large.energy_j)
+    assert no_more(small.peak_memory_bytes, large.peak_memory_bytes), (told, "memory")
+    assert no_more(small.flops, large.flops), (told, "flops")
+    for level, moved in small.io_bytes.items():
+        assert no_more(moved, large.io_bytes[level]), (told, level, moved, large.io_bytes[level])
+
+
+@examples(150)
+@given(programs(without=PAIRWISE), sizes(), devices, styles, st.sampled_from([1.0, 1.3, 2.0, 5.0]),
+       st.sampled_from(["batch", "seq", "context", "width"]))  # fmt: skip
+def test_a_larger_program_is_never_cheaper(program, size, name, style, factor, axis):
+    size = capped(program, size)
+    larger = grown(size, axis, factor)
+    if axis == "width":  # head counts and groups depend on divisibility: only multiples are the same program
+        larger = replace(size, width=size.width * max(2, round(factor)))
+    on = device(name)
+    small, large = (estimate(program.build(each), on, style) for each in (size, larger))
+    assert_no_less(small, large, (size, larger))
+
+
+@examples(200)
+@given(products(), st.sampled_from(["batch", "m", "n", "k"]), st.data())
+def test_a_larger_product_is_never_faster(p, axis, data):
+    more = data.draw(st.one_of(st.just(p[axis] + 1), st.integers(p[axis], 4 * p[axis])), label="larger")
+    table = DeviceTable.of([device(name) for name in DEVICES])
+    small, large = cost(Kernels.of([product_row(p), product_row({**p, axis: more})]), table).latency
+    assert no_more(small, large).all(), dict(zip(DEVICES, zip(small, large, strict=True), strict=True))
+
+
+GROWTH = [
+    ("resnet18", {}, "batch", [1, 2, 3, 8, 9, 32]),
+    ("mobilenet-v2", {}, "batch", [1, 2, 7, 8, 33]),
+    ("swin-tiny", {}, "batch", [1, 2, 5]),
+    ("bert-base", {}, "seq", [1, 16, 17, 128, 129, 512]),
+    ("qwen3-0.6b", {"phase": "prefill"}, "seq", [1, 8, 9, 64, 65, 1000, 1024]),
+    ("qwen3-0.6b", {"phase": "decode"}, "context", [1, 63, 64, 65, 1000, 4096, 4097, 30000]),
+    ("qwen3-0.6b", {"phase": "decode", "context": 256}, "batch", [1, 2, 7, 8, 9, 33, 133]),
+    ("gpt-oss-20b", {"phase": "decode"}, "context", [1, 127, 128, 129, 1000, 9000]),
+    ("gpt-oss-20b", {"phase": "decode", "context": 256}, "batch", [1, 2, 7, 8, 9, 33, 133, 512]),
+    ("gpt-oss-20b", {"phase": "prefill"}, "seq", [1, 8, 9, 127, 128, 129, 300]),
+    ("mixtral-8x7b", {"phase": "prefill"}, "seq", [1, 2, 3, 4, 5, 6, 8, 16, 17, 33, 100, 500]),
+    ("mixtral-8x7b", {"phase": "decode", "context": 100}, "batch", [1, 2, 3, 4, 5, 6, 8, 12, 16, 17, 33, 100]),
+    ("switch-base-8", {}, "batch", [1, 2, 3, 8]),
+    ("deepseek-v3", {"phase": "decode", "context": 1000}, "batch", [1, 2, 8, 40, 41, 64, 300]),
+    ("mamba-130m", {}, "seq", [1, 2, 16, 17, 300]),
+    ("gla-340m", {}, "seq", [1, 2, 16, 17, 64, 65, 300]),
+    ("whisper-tiny", {}, "batch", [1, 2, 5]),
+    ("sd-1.5-unet", {}, "batch", [1, 2]),
+]
+
+
+@pytest.mark.parametrize(("model", "options", "axis", "values"), GROWTH,
+                         ids=["-".join((g[0], g[1].get("phase", ""), g[2])) for g in GROWTH])  # fmt: skip
+def test_more_work_for_a_zoo_model_is_never_cheaper(model, options, axis, values):
+    graphs = [rc.load(model, **options, **{axis: value}) for value in values]
+    for style in STYLES:
+        for name in ("h200", "raspberry-pi-4", "tpu-v4"):
+            found = [estimate(graph, device(name), style) for graph in graphs]
+            for i in range(len(values) - 1):
+                assert_no_less(found[i], found[i + 1], (style, name, axis, values[i : i + 2]))
+
+
+@pytest.mark.parametrize("family", [
+    ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152"), ("vit-tiny-16", "vit-small-16", "vit-base-16"),
+    ("opt-125m", "opt-1.3b", "opt-2.7b", "opt-6.7b"), ("efficientnet-b0", "efficientnet-b1", "efficientnet-b2"),
+    ("mobilenet-v1-0.25", "mobilenet-v1-0.5", "mobilenet-v1"), ("vgg11", "vgg13", "vgg16", "vgg19"),
+    ("t5-small", "t5-base", "t5-large"),
+], ids=lambda family: family[0])  # fmt: skip
+def test_a_larger_member_of_a_family_is_never_faster(family):
+    graphs = [rc.load(name) for name in family]
+    for style in STYLES:
+        for name in ("h200", "t4", "xeon-8480", "raspberry-pi-4"):
+            times = [estimate(graph, device(name), style).latency_s for graph in graphs]
+            assert times == sorted(times), (style, name, times)
+
+
+# -- bounds and sums -----------------------------------------------------------------------------------------------
+
+
+@examples(80)
+@given(programs(), sizes(), devices, styles)
+def test_bounds_and_sums_of_an_estimate(program, size, name, style):
+    graph = program.build(capped(program, size))
+    found = estimate(graph, device(name), style)
+    check_parts(found)
+    check_no_op_is_free(found)
+
+
+@pytest.mark.parametrize("model", ["resnet18", "swin-tiny", "qwen3-0.6b", "gpt-oss-20b", "mamba-130m", "whisper-tiny"])
+@pytest.mark.parametrize("name", ["h200", "eyeriss", "stm32h743", "xeon-8480"])
+def test_bounds_and_sums_of_zoo_models(model, name):
+    graph = rc.load(model)
+    for style in STYLES:
+        found = estimate(graph, device(name), style)
+        check_parts(found)
+        check_no_op_is_free(found)
+
+
+def check_parts(found):
+    """Totals are the sums of their parts, as a reader of the JSON would add them up, and no kernel beats its bound."""
+    told = json.loads(found.to_json())
+    kernels = told["kernels"]
+    close = lambda value: pytest.approx(value, rel=1e-9, abs=1e-300)  # noqa: E731
+    total = lambda key: math.fsum(each["repeat"] * each[key] for each in kernels)  # noqa: E731
+    assert told["latency_s"] == close(total("latency_s"))
+    assert told["latency_lower_bound_s"] == close(total("lower_bound_s"))
+    assert told["energy_j"] == close(total("energy_j"))
+    for count in ("flops", "vector_ops", "special_ops"):
+        assert told[count] == close(total(count))
+    for level, moved in told["io_bytes"].items():
+        assert moved == close(math.fsum(each["repeat"] * each["io_bytes"][level] for each in kernels))
+    assert sum(told["bottleneck_shares"].values()) == close(1)
+    assert told["bottleneck"] == max(told["bottleneck_shares"], key=told["bottleneck_shares"].get)
+    assert sum(told["energy_by_component_j"].values()) == close(told["energy_j"])
+    for key in ("latency_s", "flops", "energy_j"):
+        assert math.fsum(layer[key] for layer in told["layers"]) == close(told[key])
+    assert math.fsum(layer["main_bytes"] for layer in told["layers"]) == close(next(iter(told["io_bytes"].values())))
+    assert sum(layer["kernels"] for layer in told["layers"]) == sum(each["repeat"] for each in kernels)
+    memory = told["memory"]
+    assert told["peak_memory_bytes"] == close(sum(memory[p] for p in ("weights", "cache", "activations", "workspace")))
+    assert min(each["energy_j"] for each in kernels) >= 0 and min(told["energy_by_component_j"].values()) >= 0
+    assert 0 <= told["utilization"] <= 1 + ROUNDING
+    assert told["average_power_w"] <= found.device.power.limit.value * (1 + ROUNDING)
+    least = found.kernels.footprint - found.costs.bytes[0, :, 0]
+    for each in kernels:
+        assert no_more(each["lower_bound_s"], each["latency_s"]), each
+        assert 0 < each["overhead_s"] <= each["latency_s"]
+        main, *nearer = each["io_bytes"].values()
+        assert main >= 0 and min(nearer, default=1) > 0, each
+    reads = found.kernels.reads.sum(axis=1)
+    assert (least <= reads * (1 + ROUNDING)).all()  # what a cache spares is never more than what is read
+
+
+def check_no_op_is_free(found):
+    """Every op that is no view is in a kernel, and every kernel takes time and moves data."""
+    held = [member for launch in found.kernels.launches for member in launch.members]
+    for op in found.graph.ops:
+        operator = OPERATORS[op.kind]
+        assert (op.name in held) == (operator.category != "view"), op
+    once = {}
+    for launch in found.kernels.launches:
+        for member in launch.members:
+            once.setdefault(member, []).append(launch)
+    by_name = {op.name: op for op in found.graph.ops}
+    for member, launches in once.items():
+        assert all(launch.repeat == by_name[member].repeat for launch in launches)
+        assert len(launches) == 1 or all(launch.members == (member,) for launch in launches)
+    for each in found.kernel_table():
+        assert each["latency_s"] > 0 and sum(each["io_bytes"].values()) > 0
+        assert each["flops"] + each["vector_ops"] + each["special_ops"] + sum(each["io_bytes"].values()) > 0
+
+
+@examples(60)
+@given(programs(), sizes(), styles)
+def test_work_is_the_same_on_every_device_and_a_device_in_company_costs_the_same_as_alone(program, size, style):
+    kernels = lower(program.build(capped(program, size)), style)
+    together = cost(kernels, DeviceTable.of([device(name) for name in DEVICES]))
+    for column, name in enumerate(DEVICES):
+        alone = cost(kernels, DeviceTable.of([device(name)]))
+        assert together.latency[:, column] == pytest.approx(alone.latency[:, 0], rel=1e-12), name
+        assert together.bytes[: len(alone.bytes), :, column] == pytest.approx(alone.bytes[:, :, 0], rel=1e-12), name
+
+
+@examples(60)
+@given(st.lists(products(), min_size=2, max_size=5))
+def test_a_kernel_in_company_costs_the_same_as_alone(made):
+    table = DeviceTable.of([device(name) for name in DEVICES])
+    together = cost(Kernels.of([product_row(p) for p in made]), table).latency
+    for row, p in zip(together, made, strict=True):
+        assert cost(Kernels.of([product_row(p)]), table).latency[0] == pytest.approx(row, rel=1e-12)
+
+
+# -- fusion --------------------------------------------------------------------------------------------------------
+
+
+def check_fusion(graph, on):
+    eager, captured, compiled = (estimate(graph, on, style) for style in ("eager", "graph", "compiled"))
+    assert no_more(captured.latency_s, eager.latency_s) and captured.io_bytes == eager.io_bytes
+    assert no_more(compiled.latency_s, captured.latency_s), (compiled.latency_s, captured.latency_s)
+    for level, moved in compiled.io_bytes.items():
+        assert no_more(moved, captured.io_bytes[level]), (level, moved, captured.io_bytes[level])
+    assert no_more(compiled.flops, captured.flops)
+
+
+@examples(150)
+@given(programs(), sizes(), devices)
+def test_fusing_never_costs_time_or_traffic(program, size, name):
+    check_fusion(program.build(capped(program, size)), device(name))
+
+
+@pytest.mark.parametrize("name", ["h200", "t4", "xeon-8480", "raspberry-pi-4", "tpu-v4", "eyeriss", "stm32h743"])
+@pytest.mark.parametrize("model", ["resnet18", "swin-tiny", "bert-base", "qwen3-0.6b", "gpt-oss-20b", "mamba-130m",
+                                   "whisper-tiny", "efficientnet-b0", "densenet121"])  # fmt: skip
+def test_fusing_a_zoo_model_never_costs_time_or_traffic(model, name):
+    check_fusion(rc.load(model), device(name))
+
+
+# -- elasticities --------------------------------------------------------------------------------------------------
+
+
+def faster(of, factor):
+    """The device with everything ``factor`` times as fast, its power for switching too."""
+    numbers = of.parameters()
+    changes = {"clock.boost": f"x{factor}"}
+    for path, number in numbers.items():
+        field = path.partition(".")[2]
+        if field in ("bandwidth", "core_bandwidth") and "cycle" not in number.dimension:
+            changes[path] = f"x{factor}"
+        if (field == "latency" or path.startswith("overhead.")) and number.dimension != "cycles" and number.value:
+            changes[path] = f"x{1 / factor!r}"
+    changes["power.idle"] = changes["power.limit"] = f"x{factor}"
+    return of.what_if(changes)
+
+
+@examples(60)
+@given(programs(), sizes(), devices, styles, st.sampled_from([1.25, 2.0, 8.0]))
+def test_everything_twice_as_fast_takes_half_the_time(program, size, name, style, factor):
+    graph = program.build(capped(program, size))
+    now, then = (estimate(graph, on, style) for on in (device(name), faster(device(name), factor)))
+    assert then.latency_s * factor == pytest.approx(now.latency_s, rel=1e-9)
+    assert then.io_bytes == pytest.approx(now.io_bytes)
+    assert then.energy_j == pytest.approx(now.energy_j, rel=1e-9)
+
+
+@pytest.mark.parametrize("model", ["resnet18", "qwen3-0.6b", "swin-tiny"])
+@pytest.mark.parametrize("name", DEVICES)
+def test_elasticities_have_the_sign_of_an_improvement(model, name):
+    found = estimate(rc.load(model), device(name))
+    for path, answer in found.elasticity.items():
+        less = any(word in path for word in ("latency", "overhead"))
+        assert 0 <= (answer.elasticity if less else -answer.elasticity) <= 1.05, (path, answer)
+        assert answer.speedup >= 1 - ROUNDING

@@ -45,6 +45,8 @@ def _best(items: list[int], at: int) -> tuple[int, int]:
     """Period and count of the repetition at ``at`` that saves most items; the shorter period on a tie."""
     best, saved = (1, 1), 0
     for period in range(1, (len(items) - at) // 2 + 1):
+        if saved >= len(items) - at - period:  # a longer period cannot save more
+            break
         end = at + period
         while end < len(items) and items[end] == items[end - period]:
             end += 1

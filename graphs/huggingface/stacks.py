@@ -10,7 +10,7 @@ from .mlp import ACTIVATIONS
 from .quantization import read_quantization
 from .spec import Attention, Dense, Indexer, LanguageModel, LatentAttention, Layer, Mixer, MoE, Norm
 
-MOST_LAYERS = 100_000
+MOST_LAYERS = 10_000
 
 Flag = bool | str
 """A trait that always holds, or the name of the configuration's field that says so."""
