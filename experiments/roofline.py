@@ -44,6 +44,8 @@ def roofline(estimates: Sequence[Estimate], path: str | Path) -> Path:
     axes.set(xscale="log", yscale="log", xlabel="operations per byte of main memory", ylabel="operations per second",
              title=f"{estimates[0].graph.name}: {estimates[0].style.name}")  # fmt: skip
     axes.grid(True, which="major", alpha=0.25)
+    axes.plot([], [], color="grey", lw=1.0, ls="--", label="vector unit")
+    axes.scatter([], [], s=60, color="grey", alpha=0.55, label="kernel; area: share of the time")
     axes.legend(fontsize=8, loc="lower right", framealpha=0.9)
     whole(path, lambda part: figure.savefig(part, metadata={"Software": None} if path.suffix == ".png" else None))
     return path

@@ -96,7 +96,8 @@ def _chunks(kernels: Kernels, table: DeviceTable) -> Iterator[Kernels]:
 
 def _cost(kernels: Kernels, table: DeviceTable, gap: str) -> Costs:
     levels = table.levels
-    moved, least = _bytes(kernels, table)
+    moved, factors, others = _bytes(kernels, table)
+    least = kernels.footprint[:, None] - factors - others
     energy = np.empty((3 + levels, len(kernels), len(table)))
     roofs = np.zeros((3 + levels + 1, len(kernels), len(table)))
     on_vector = table.product_on_vector[kernels.matrix_dtype]
@@ -111,7 +112,9 @@ def _cost(kernels: Kernels, table: DeviceTable, gap: str) -> Costs:
         np.divide(moved[level], table.bandwidth[level], out=roofs[3 + level])
 
     _stream(np.flatnonzero(~kernels.contraction), kernels, table, moved, roofs)
-    _tile(np.flatnonzero(kernels.contraction), kernels, table, moved, roofs, energy)
+    in_main = table.core_level == 0  # nothing is shared before main memory: tiles draw from it
+    held = (factors * in_main, others * in_main)
+    _tile(np.flatnonzero(kernels.contraction), kernels, table, moved, roofs, energy, held)
 
     for level in range(levels):
         np.multiply(moved[level], table.byte_energy[level], out=energy[3 + level])
@@ -134,8 +137,8 @@ def _lower_bound(kernels: Kernels, table: DeviceTable, roofs: Floats, least: Flo
     return lower
 
 
-def _bytes(kernels: Kernels, table: DeviceTable) -> tuple[Floats, Floats]:
-    """Bytes at each level, (L, K, D), and the least that main memory must move, (K, D).
+def _bytes(kernels: Kernels, table: DeviceTable) -> tuple[Floats, Floats, Floats]:
+    """Bytes at each level, (L, K, D), and those that main memory is spared of the factors and of the rest, (K, D).
 
     Each level passes every operand once, and again what did not fit inside it; main memory is spared what the cache
     before it still holds.
@@ -150,12 +153,11 @@ def _bytes(kernels: Kernels, table: DeviceTable) -> tuple[Floats, Floats]:
         if len(index):
             again = blocked(products, table.inner[level], level < table.core_level)
             moved[level, index] += np.where(present, again, 0.0)
-    least = footprint
-    if table.levels > 1:
-        saved = reuse_hits(kernels, table.capacity[1])
-        moved[0] -= saved
-        least = footprint - saved
-    return moved, least
+    if table.levels == 1:
+        return moved, *np.zeros((2, *footprint.shape))
+    factors, others = reuse_hits(kernels, table.capacity[1], table.scratchpad)
+    moved[0] -= factors + others
+    return moved, factors, others
 
 
 def _stream(index: Ints, kernels: Kernels, table: DeviceTable, moved: Floats, roofs: Floats) -> None:
@@ -178,12 +180,14 @@ def _stream(index: Ints, kernels: Kernels, table: DeviceTable, moved: Floats, ro
     roofs[:, index] = part
 
 
-def _tile(index: Ints, kernels: Kernels, table: DeviceTable, moved: Floats, roofs: Floats, energy: Floats) -> None:
+def _tile(index: Ints, kernels: Kernels, table: DeviceTable, moved: Floats, roofs: Floats, energy: Floats,
+          held: tuple[Floats, Floats]) -> None:  # fmt: skip
     """Products: sets the roofs and the traffic that follow from the best tile of each."""
     if not len(index):
         return
     part, carried = roofs[:, index], moved[:, index]
-    best = best_tile(kernels.take(index), table, carried, part, energy[:, index])
+    factors, others = held
+    best = best_tile(kernels.take(index), table, carried, part, energy[:, index], (factors[index], others[index]))
     _place(part, best.busy, best.on_vector)
     for level in range(table.levels):
         part[3 + level] *= 1 + (best.imbalance - 1) * table.private[level]

@@ -51,6 +51,7 @@ class DeviceTable:
         per_core: partitions of a core that have registers of their own, (D,).
         bandwidth, capacity, latency, byte_energy: of each level over all instances, (L, D).
         inner: bytes that a block may take in the storage inside each level, (L, D).
+        scratchpad: 1 where the program decides what lies in the level before main memory, 0 for a cache, (D,).
         core_level: the innermost level that cores share; what passes it is cut into one tile a core, (D,).
         port: bytes a second that one core can draw from there, (D,).
         gap_eager, gap_graph: seconds between kernels, (D,).
@@ -75,6 +76,7 @@ class DeviceTable:
     latency: Floats
     byte_energy: Floats
     inner: Floats
+    scratchpad: Floats
     core_level: NDArray[np.int64]
     port: Floats
     gap_eager: Floats
@@ -180,6 +182,7 @@ def _column(device: Device) -> dict[str, Any]:
         "latency": [level.latency_seconds(device) for level in levels],
         "byte_energy": [level.energy_per_byte() for level in levels],
         "inner": [_inside(device, levels[i + 1 :], matrix.per_core.value) for i in range(len(levels))],
+        "scratchpad": float(len(levels) > 1 and levels[1].managed == "scratchpad"),
         "core_level": core_level,
         "port": levels[core_level].bandwidth_of_core(device),
         "gap_eager": device.seconds(device.overhead.eager),

@@ -18,8 +18,14 @@ from ..dtypes import DTYPE_INDEX
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+LAST_PASS = 1e300
+"""Reuse distance of what the program last touched in its previous pass: stands for the bytes that a pass touches."""
+
+LEFT, RIGHT, STREAM, OTHER = range(4)
+"""Slots of what a kernel reads: the factors of a product, its first further operand, all the rest."""
+
 READ_SLOTS = 4
-"""Operands whose reuse is followed apart: the two factors of a product, and two groups of further reads."""
+"""Operands whose reuse is followed apart."""
 
 
 class Row(NamedTuple):
@@ -38,6 +44,7 @@ class Row(NamedTuple):
     reads: tuple[float, ...] = (0.0,) * READ_SLOTS
     reuse: tuple[float, ...] = (np.inf,) * READ_SLOTS
     write: float = 0.0
+    write_reuse: float = np.inf
     element: float = 4.0
     parallel: float = 1.0
     serial: float = 1.0
@@ -78,9 +85,10 @@ class Kernels:
         special_ops: transcendental functions.
         matrix_dtype, vector_dtype: index into :data:`roofcast.dtypes.DTYPE_INDEX`.
         reads: bytes read at least, by operand slot, shape (K, READ_SLOTS); slots 0 and 1 are the product's factors.
-        reuse: bytes touched since each slot's data was last touched (LRU stack distance); inf for what comes from
-            main memory for sure.
+        reuse: bytes touched since each slot's data was last touched (LRU stack distance); inf for fresh inputs. A
+            weight was last touched in the previous pass: programs run in a loop, so small models stay in the cache.
         write: bytes written at least.
+        write_reuse: bytes touched until the last reader of what is written is done; inf for results.
         element: bytes of an element of the largest factor.
         parallel: independent pieces of work, each enough for a core to start on.
         serial: length of the chain of dependent steps.
@@ -102,6 +110,7 @@ class Kernels:
     reads: Floats
     reuse: Floats
     write: Floats
+    write_reuse: Floats
     element: Floats
     parallel: Floats
     serial: Floats
@@ -127,6 +136,10 @@ class Kernels:
             arrays[name] = np.array(column, dtype)
         if not rows:
             arrays["reads"] = arrays["reuse"] = np.empty((0, READ_SLOTS))
+        if rows:
+            a_pass = float(count @ (arrays["reads"].sum(axis=1) + arrays["write"]))
+            for name in ("reuse", "write_reuse"):
+                arrays[name] = np.where(arrays[name] == LAST_PASS, a_pass, arrays[name])
         return cls(**arrays, count=count, launches=tuple(launches))
 
     def take(self, index: slice | NDArray[np.int64]) -> Kernels:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ..graphs.ir import Graph, Op
 from .fusion import SEVERAL, Group, group_ops, view_roots
-from .kernels import READ_SLOTS, Kernels, Launch, Row
+from .kernels import LAST_PASS, OTHER, READ_SLOTS, Kernels, Launch, Row
 from .style import Style, style_of
-from .templates import OTHER, Template
+from .templates import Template
 
 Bound = list[tuple[Op, Template]]
 
@@ -23,15 +24,17 @@ def lower(graph: Graph, style: str | Style = "compiled") -> Kernels:
     roots = view_roots(graph)
     groups, maker = group_ops(graph, style_of(style), roots)
     binder = _Binder(graph, groups, maker, roots)
-    index: dict[Row, int] = {}
-    launches = []
+    bound: list[tuple[Row, Launch]] = []
     for group in groups:
-        bound = [(graph.ops[position], template) for position, template in group.bodies]
-        for name, kind, part in _kernels_of(group, bound):
+        parts = [(graph.ops[position], template) for position, template in group.bodies]
+        for name, kind, part in _kernels_of(group, parts):
             row, reads, writes = binder.bind(group, part)
             members = tuple(dict.fromkeys(op.name for op, _ in part))
-            number = index.setdefault(row, len(index))
-            launches.append(Launch(name, kind, number, group.repeat, members, reads, writes))
+            bound.append((row, Launch(name, kind, 0, group.repeat, members, reads, writes)))
+    index: dict[Row, int] = {}
+    launches = []
+    for row, launch in binder.until_last_read(bound):
+        launches.append(launch._replace(row=index.setdefault(row, len(index))))
     return Kernels.of(list(index), launches)
 
 
@@ -53,10 +56,13 @@ class _Clock:
     now: float = 0.0
     touched: dict[str, float] = field(default_factory=dict)
 
-    def distance(self, tensor: str) -> float:
-        """Bytes touched since the kernel that last touched ``tensor`` began; inf if none has."""
+    def distance(self, tensor: str, kept: bool) -> float:
+        """Bytes touched since the kernel that last touched ``tensor`` began.
+
+        What has not been touched yet is fresh (inf), or ``kept`` from the previous pass over the program.
+        """
         last = self.touched.get(tensor)
-        return math.inf if last is None else self.now - last
+        return (LAST_PASS if kept else math.inf) if last is None else self.now - last
 
 
 class _Binder:
@@ -64,7 +70,8 @@ class _Binder:
 
     def __init__(self, graph: Graph, groups: list[Group], maker: dict[str, Group], roots: dict[str, str]) -> None:
         self.maker, self.roots, self.clock = maker, roots, _Clock()
-        self.outside: set[str] = {roots.get(name, name) for name in graph.outputs}  # read by somebody but their maker
+        self.results = {roots.get(name, name) for name in graph.outputs}
+        self.outside: set[str] = set(self.results)  # read by somebody but their maker
         read: set[str] = set()
         for group in groups:
             for position in group.members:
@@ -76,6 +83,7 @@ class _Binder:
         self.outside |= maker.keys() - read  # a result that nobody reads is still stored
         self.caches = {name for name, tensor in graph.tensors.items() if tensor.role == "cache"}
         self.outside |= self.caches
+        self.kept = {n for n, tensor in graph.tensors.items() if tensor.role in ("weight", "cache", "constant")}
 
     def bind(self, group: Group, bound: Bound) -> tuple[Row, tuple[str, ...], tuple[tuple[str, float], ...]]:
         """A row (work added up, data counted once, only what enters or leaves the kernel), what it reads and writes."""
@@ -94,7 +102,7 @@ class _Binder:
                 seen[tensor] = None
                 slot = access.slot if shaping else OTHER
                 slots[slot] += access.bytes
-                distances[slot] = max(distances[slot], self.clock.distance(tensor))
+                distances[slot] = max(distances[slot], self.clock.distance(tensor, tensor in self.kept))
             for access in template.writes:
                 tensor = self._tensor(op, access.side, access.position, access.label)
                 if access.side == "temporary" or tensor in self.outside:
@@ -105,6 +113,20 @@ class _Binder:
         self.clock.now += sum(slots) + write
         row = _merge([template.row for _, template in bound], heavy, slots, distances, write)
         return row, tuple(seen), tuple(written.items())
+
+    def until_last_read(self, bound: list[tuple[Row, Launch]]) -> Iterator[tuple[Row, Launch]]:
+        """The rows with how many bytes are touched until what they write has been read for the last time."""
+        ends: list[float] = []
+        last: dict[str, float] = dict.fromkeys(self.caches, LAST_PASS)
+        for row, launch in bound:
+            ends.append((ends[-1] if ends else 0.0) + sum(row.reads) + row.write)
+            last.update((name, ends[-1]) for name in launch.reads if name not in self.caches)
+        last.update(dict.fromkeys(self.results, math.inf))
+        start = 0.0
+        for (row, launch), end in zip(bound, ends, strict=True):
+            distance = max((last.get(name, math.inf) for name, _ in launch.writes), default=math.inf)
+            yield row._replace(write_reuse=distance if distance >= LAST_PASS else max(distance - start, 0.0)), launch
+            start = end
 
     def _tensor(self, op: Op, side: str, position: int, label: str) -> str:
         if side == "temporary":

@@ -43,9 +43,10 @@ def render(estimate: Estimate, kernels: bool = False, rows: int = 12) -> Rendera
         kernels: every kernel in place of the costliest layers.
         rows: most layers to show.
     """
-    parts: list[RenderableType] = [_title(estimate), _grid(_totals(estimate)), ""]
-    parts += [_kernels(estimate) if kernels else _layers(estimate, rows), "", _answers(estimate)]
+    parts: list[RenderableType] = [_title(estimate), _grid(_totals(estimate))]
     parts += [Text(f"warning: {warning}", style="yellow") for warning in estimate.warnings]
+    parts.append("")
+    parts += [_kernels(estimate) if kernels else _layers(estimate, rows), "", _answers(estimate)]
     parts += [Text(f"note: {note}", style="dim") for note in estimate.graph.notes]
     return Group(*parts)
 

@@ -12,13 +12,10 @@ from typing import Any, NamedTuple
 from ..dtypes import DTYPE_INDEX, element_bytes
 from ..graphs.loopnest import LoopNest
 from ..graphs.operators.base import Body, Signature, bodies
-from .kernels import Row
+from .kernels import LEFT, OTHER, RIGHT, STREAM, Row
 
 GRAIN = 256
 """Elements that make it worth to start one more core: a thread block of 8 warps (CUDA C++ Programming Guide, 5.2.3)."""
-
-LEFT, RIGHT, STREAM, OTHER = range(4)
-"""Slots of what a kernel reads: the factors of a product, its first further operand, all the rest."""
 
 
 class Access(NamedTuple):

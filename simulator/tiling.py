@@ -43,7 +43,8 @@ class Tiling:
     on_vector: Floats
 
 
-def best_tile(product: Kernels, table: DeviceTable, moved: Floats, roofs: Floats, energy: Floats) -> Tiling:
+def best_tile(product: Kernels, table: DeviceTable, moved: Floats, roofs: Floats, energy: Floats,
+              held: tuple[Floats, Floats]) -> Tiling:  # fmt: skip
     """For each product and device the tile whose slowest resource is fastest, and among equals moves least.
 
     Args:
@@ -51,11 +52,13 @@ def best_tile(product: Kernels, table: DeviceTable, moved: Floats, roofs: Floats
         moved: bytes at each level, (L, K, D); the shared level's are what is decided here.
         roofs: seconds of every resource that the tile does not change, (R, K, D).
         energy: joules of the compute units, (3 or more, K, D).
+        held: bytes of the factors and of the rest that the cores hold already, (K, D) each.
     """
-    best = _best(_Evaluator(product, table, moved, roofs, energy, True), MATRIX_TILES, VECTOR_TILES)
+    best = _best(_Evaluator(product, table, moved, roofs, energy, held, True), MATRIX_TILES, VECTOR_TILES)
     skinny = np.flatnonzero(np.minimum(product.m, product.n) < SKINNY)
     if len(skinny):
-        part = _Evaluator(product.take(skinny), table, moved[:, skinny], roofs[:, skinny], energy[:, skinny], False)
+        part = _Evaluator(product.take(skinny), table, moved[:, skinny], roofs[:, skinny], energy[:, skinny],
+                          (held[0][skinny], held[1][skinny]), False)  # fmt: skip
         other = _best(part, VECTOR_TILES, VECTOR_TILES)
         better = other.time < best.time[skinny]
         for name in ("time", "busy", "port", "bytes", "imbalance", "on_vector"):
@@ -90,7 +93,7 @@ class _Evaluator:
     """What a tile costs; everything that does not depend on the tile is worked out once."""
 
     def __init__(self, product: Kernels, table: DeviceTable, moved: Floats, roofs: Floats, energy: Floats,
-                 matrix: bool) -> None:  # fmt: skip
+                 held: tuple[Floats, Floats], matrix: bool) -> None:  # fmt: skip
         dtype = product.matrix_dtype
         self.m, self.n, self.batch = product.m[:, None], product.n[:, None], product.batch[:, None]
         k = product.k[:, None]
@@ -113,7 +116,9 @@ class _Evaluator:
         self.point = product.matrix_ops[:, None] / (self.batch * self.m * self.n) * padding * table.cores / peak
         self.row_bytes = product.reads[:, :1] / (self.batch * self.m)
         self.column_bytes = product.reads[:, 1:2] / (self.batch * self.n)
-        self.once = (product.reads[:, 2:].sum(axis=1) + product.write)[:, None]  # epilogue operands and the result
+        # Operands of the epilogue, the result, less what the cores hold of these and of the factors.
+        self.held, others = held
+        self.once = (product.reads[:, 2:].sum(axis=1) + product.write)[:, None] - others
         self.elementwise = roofs[1] * self.on_vector  # the same lanes do both, one after the other
         self.floor, self.on_core = np.maximum(roofs[1], roofs[2]), np.zeros_like(roofs[0])
         joules = energy[0] + energy[1] + energy[2]
@@ -135,8 +140,9 @@ class _Evaluator:
         busy = turns * self._padded(used_m, used_n)
         busy *= self.point
         tile_bytes = used_m * self.row_bytes + used_n * self.column_bytes
-        port = turns * (tile_bytes * self.port_byte)
-        carried = tiles * tile_bytes + self.once
+        drawn = np.maximum(tile_bytes - self.held / tiles, 0.0)
+        port = turns * (drawn * self.port_byte)
+        carried = tiles * drawn + self.once
         imbalance = turns * (self.cores / tiles)
         time = np.maximum(busy + self.elementwise, port)
         np.maximum(time, self.floor, out=time)

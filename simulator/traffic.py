@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from .kernels import Floats, Kernels
+from .kernels import LEFT, RIGHT, Floats, Kernels
 
 ACCUMULATOR_BYTES = 4
 """Products of every narrower type are summed in 32 bits."""
@@ -40,17 +40,33 @@ def blocked(product: Kernels, buffer: Floats, shared: NDArray[np.bool_]) -> Floa
     return np.minimum(result_stays, factor_stays)
 
 
-def reuse_hits(kernels: Kernels, capacity: Floats) -> Floats:
-    """Bytes of a kernel's reads that the last-level cache still holds from an earlier kernel, (K, D).
+def reuse_hits(kernels: Kernels, capacity: Floats, scratchpad: Floats) -> tuple[Floats, Floats]:
+    """Bytes that the storage before main memory saves it, since it still holds them from an earlier kernel.
 
     An operand whose LRU stack distance is below the capacity hits; beyond, the share falls linearly to nothing at
-    twice the capacity, since replacement is not strictly least-recent and only part of the data is that old.
+    twice the capacity, since replacement is not strictly least-recent and only part of the data is that old. What is
+    written and read again in time never leaves a scratchpad; a cache writes it back all the same, since it cannot know
+    that nobody wants it any more.
+
+    Args:
+        capacity: bytes, (D,).
+        scratchpad: 1 where the program decides what lies there, 0 for a cache, (D,).
+
+    Returns:
+        bytes of the factors of products, and of everything else, each (K, D).
     """
-    hits = np.zeros((len(kernels), len(capacity)))
     size = np.maximum(capacity, 1e-9)
-    for slot in range(kernels.reads.shape[1]):
+    factors, others = np.zeros((2, len(kernels), len(capacity)))
+    for slot, reads in enumerate(kernels.reads.T):
         if np.isfinite(kernels.reuse[:, slot]).any():
-            hits += kernels.reads[:, slot, None] * np.minimum(
-                np.maximum(2.0 - kernels.reuse[:, slot, None] / size, 0.0), 1.0
-            )
-    return hits
+            held = factors if slot in (LEFT, RIGHT) else others
+            held += reads[:, None] * _share_held(kernels.reuse[:, slot, None], size)
+    if scratchpad.any() and np.isfinite(kernels.write_reuse).any():
+        others += kernels.write[:, None] * _share_held(kernels.write_reuse[:, None], size) * scratchpad
+    return factors, others
+
+
+def _share_held(distance: Floats, size: Floats) -> Floats:
+    """Share of data at these LRU stack distances that storage of this size still holds."""
+    share: Floats = np.minimum(np.maximum(2.0 - distance / size, 0.0), 1.0)
+    return share

@@ -14,13 +14,15 @@ from hypothesis import strategies as st
 from roofcast.dtypes import element_bytes
 from roofcast.errors import ModelError, OptionError, RoofcastError
 from roofcast.graphs.huggingface import build, load_config
+from roofcast.graphs.huggingface.families import SPECIAL, TRAITS
 from roofcast.graphs.huggingface.repeats import Run, runs
 from roofcast.graphs.ir import Graph, matrix_ops
 from roofcast.graphs.request import PHASES, Request
-from roofcast.graphs.zoo.registry import zoo_model
+from roofcast.graphs.zoo.registry import models, zoo_model
 
 CONFIGS = Path(os.environ.get("ROOFCAST_DATA", "")) / "configs"
-FIELDS = "hidden_size num_hidden_layers num_attention_heads num_key_value_heads intermediate_size vocab_size".split()
+FIELDS = ("hidden_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "intermediate_size",
+          "vocab_size")  # fmt: skip
 
 
 def config(kind: str, *values: int, **more: Any) -> dict[str, Any]:
@@ -124,9 +126,22 @@ def test_zoo_parameters_are_those_of_the_checkpoint(name: str) -> None:
 
 @pytest.mark.parametrize("name", ROUNDED)
 def test_zoo_parameters_round_as_published(name: str) -> None:
-    """arXiv: 2005.14165 (table 2.1, and D.1 for GPT-3's exact figures), 2205.01068, 2312.00752, 2312.06635, 2508.10925."""
+    """arXiv: 2005.14165 (table D.1), 2205.01068 (table 1), 2312.00752, 2312.06635, 2508.10925 (table 1), 2507.20534."""
     billions, tolerance = ROUNDED[name]
     assert zoo_model(name).build(Request()).parameters / 1e9 == pytest.approx(billions, rel=tolerance)
+
+
+DECODERS = {*TRAITS, *SPECIAL, "gpt3", "pythia"}
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_every_language_model_of_the_zoo_builds_in_every_phase(phase: str) -> None:
+    decoders = {name: model for name, model in models().items() if model.family in DECODERS}
+    assert len(decoders) > 70
+    for name, model in decoders.items():
+        g = model.build(Request(phase=phase, batch=2, seq=128))
+        assert g.name == name and g.source and g.macs > 0
+        assert 0 < g.meta["active_parameters"] <= g.parameters
 
 
 # Checkpoints of further families (the figure of their huggingface.co pages), by the fields of their config.json.
@@ -189,8 +204,8 @@ def test_family_parameters_are_those_of_the_checkpoint(name: str, fields: dict[s
     assert graph(fields, name).parameters == parameters
 
 
-# Real configurations: total and active billions as the publisher states them, with the digits that it prints; the vision
-# tower and multi-token prediction layers are not part of the language model.
+# Real configurations: total and active billions as the publisher states them, with the digits that it prints; the
+# vision tower and multi-token prediction layers are not part of the language model.
 PUBLISHED: dict[str, tuple[float, float, str]] = {
     "MiniMaxAI--MiniMax-M2.5": (230, 10, "model card: 230B, 10B activated"),
     "Qwen--Qwen3-0.6B": (0.6, 0.6, "model card"),
@@ -199,7 +214,7 @@ PUBLISHED: dict[str, tuple[float, float, str]] = {
     "Qwen--Qwen3-32B-FP8": (32.8, 32.8, "model card"),
     "Qwen--Qwen3-32B": (32.8, 32.8, "model card"),
     "Qwen--Qwen3-8B": (8.2, 8.2, "model card"),
-    "Qwen--Qwen3-VL-8B-Instruct": (8.2, 8.2, "the language model is Qwen3-8B (arXiv:2511.21631)"),
+    "Qwen--Qwen3-VL-8B-Instruct": (8.2, 8.2, "the language model has the shape of Qwen3-8B; model card"),
     "Qwen--Qwen3.5-27B": (27, 27, "model card"),
     "Qwen--Qwen3.5-35B-A3B": (35, 3, "model card"),
     "XiaomiMiMo--MiMo-7B-Base": (7.6, 7.6, "arXiv:2505.07608: 7B; the checkpoint's 7.83B has the prediction layer"),
@@ -383,7 +398,7 @@ sizes = st.integers(1, 3), st.integers(1, 150), st.integers(0, 150)
 
 
 @pytest.mark.parametrize("kind", SMALL)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(phase=st.sampled_from(PHASES), batch=sizes[0], seq=sizes[1], context=sizes[2],
        grown=st.sampled_from(("batch", "seq", "context")), by=st.integers(1, 40))  # fmt: skip
 def test_more_never_costs_less(kind: str, phase: str, batch: int, seq: int, context: int, grown: str, by: int) -> None:
@@ -452,10 +467,16 @@ def test_scales_are_bytes_and_not_parameters() -> None:
     assert len(scales) == 7 and all(t.shape == (2, 2) and t.parameters == 0 for t in scales)
 
 
+def test_caches_can_be_narrower() -> None:
+    section = {"quant_method": "modelopt", "quant_algo": "FP8", "kv_cache_quant_algo": "FP8"}
+    g = graph({**LLAMA, "quantization_config": section}, phase="decode")
+    assert g.cache_bytes == graph(LLAMA, phase="decode").cache_bytes / 2
+
+
 def test_modules_can_be_left_out() -> None:
     for pattern in ("model.layers.*.self_attn", "self_attn", "re:.*self_attn.*"):
         g = graph({**LLAMA, "quantization_config": {**FP8, "modules_to_not_convert": [pattern]}})
-        assert weight_dtypes(g, "self_attn") == {"bf16"} and weight_dtypes(g, "mlp") == {"fp8"}
+        assert weight_dtypes(g, "self_attn") == {"bf16"} and weight_dtypes(g, "mlp.") == {"fp8"}
 
 
 def test_mxfp4_is_for_experts_and_computes_in_16_bits() -> None:
@@ -544,7 +565,7 @@ def test_requests_that_make_no_sense() -> None:
         graph(LLAMA, dims={"mtp": 1})
 
 
-JUNK = st.sampled_from([None, 0, -1, 3, 2.5, "x", "", [], {}, True, 10**9, [1, 2], {"a": 1}, float("inf"), float("nan")])
+JUNK = st.sampled_from([None, 0, -1, 3, 2.5, "x", "", [], {}, True, 10**9, [1, 2], {"a": 1}, float("inf")])
 
 
 @pytest.mark.parametrize("kind", SMALL)

@@ -54,4 +54,6 @@ def graph_of(config: Mapping[str, Any], request: Request, name: str, where: str,
 
 
 def _title(path: Path) -> str:
-    return path.resolve().parent.name if path.name == "config.json" else (path.stem if path.suffix else path.name)
+    if path.name == "config.json":
+        path = path.resolve().parent
+    return path.stem if path.suffix == ".json" else path.name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...errors import ModelError
 from .context import Context
 from .spec import Attention, Norm
 
@@ -40,6 +41,8 @@ def _keys_values(c: Context, spec: Attention, x: str) -> tuple[str, str]:
     """Keys and values to attend to, ``[batch, kv_heads, keys, head_dim]``, the cached ones included."""
     span = spec.window or spec.chunk
     if spec.shared:
+        if span not in c.shared:
+            raise ModelError("a layer shares keys and values, but none of its kind stands before it", where=c.b.name)
         return c.shared[span]
     width = spec.kv_heads * spec.head_dim
     raw = c.linear("k_proj", x, width, spec.qkv_bias)

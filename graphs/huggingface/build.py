@@ -78,9 +78,12 @@ def build_graph(spec: LanguageModel, request: Request, name: str, source: str = 
         b.notes.append(f"{tokens.new + tokens.past} tokens are more than the model's {spec.positions} positions")
     meta = {"family": spec.family, "phase": tokens.phase, "batch": request.batch, "seq": tokens.new,
             "context": tokens.past, "layers": len(spec.layers)}  # fmt: skip
+    if spec.uncounted and not spec.tie:
+        what = "the input embedding" if spec.uncounted == 1 else "the embedding and the output projection"
+        b.notes.append(f"active parameters are counted without {what}, as the publisher does")
     graph = b.build(*outputs, meta=meta)
     active = active_parameters(graph)
-    if active < graph.parameters and spec.uncounted and not spec.tie:
+    if spec.uncounted and not spec.tie:
         active -= spec.uncounted * graph.tensors[table].parameters
     return replace(graph, meta={**graph.meta, "total_parameters": graph.parameters, "active_parameters": active})
 

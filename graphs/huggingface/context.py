@@ -164,13 +164,14 @@ class Context:
             x: the new tokens, ``new`` of them along ``axis``.
             axis: where the tokens are.
             window: how many tokens the cache keeps; 0: all.
-            dtype: the cache's element type; None: that of ``x``.
+            dtype: the cache's element type; None: what the quantization says, or that of ``x``.
         """
         if not self.cached:
             return x
         b = self.b
         shape = b.shape(x)
         kept = min(window, self.total) if window else self.total
+        dtype = dtype or self.quantization.cache
         cache = b.cache(name, (*shape[:axis], kept, *shape[axis + 1 :]), dtype or b.dtype_of(x))
         updated = b.op("cache_update", cache, self.last(x, axis, kept), name=f"{name}_update")
         if not self.past:

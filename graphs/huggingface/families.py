@@ -34,7 +34,9 @@ TRAITS: dict[str, Traits] = {
     "mixtral": replace(_LLAMA, qkv_bias=False, out_bias=False),
     "qwen2": _QWEN2,
     "mimo": _QWEN2,
+    "qwen2_vl": _QWEN2,
     "qwen2_vl_text": _QWEN2,
+    "qwen2_5_vl": _QWEN2,
     "qwen2_5_vl_text": _QWEN2,
     "qwen2_moe": replace(_QWEN2, shared_gate=True),
     "qwen3": _QWEN3,
@@ -115,19 +117,18 @@ SPECIAL: dict[str, Callable[[Fields, str], LanguageModel]] = {
     "nemotron_h": states.nemotron_h,
 }
 
-# What a configuration that predates a field means by leaving it out.
+# What a configuration means by leaving a field out: the defaults of the family's configuration class.
 DEFAULTS: dict[str, Mapping[str, Any]] = {
     "gpt_neox": {"use_parallel_residual": True},
     "starcoder2": {"use_bias": True},
-    "chatglm": {"add_qkv_bias": True, "padded_vocab_size": None},
-    "minimax_m2": {"qk_norm_type": "per_layer"},
+    "chatglm": {"add_qkv_bias": True},
     "glm": {"attention_bias": True},
     "glm4": {"attention_bias": True},
-    "gpt_oss": {"attention_bias": True, "hidden_act": "swiglu_oai"},
-    "cohere2": {"sliding_window_pattern": 4},
-    "olmo3": {"sliding_window_pattern": 4},
-}
-# Fields that a family's configuration carries under a meaning of its own.
+    "gpt_oss": {"attention_bias": True},
+    "gemma3_text": {"vocab_size": 262208, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256,
+                    "max_position_embeddings": 131072},
+}  # fmt: skip
+# Fields to be read otherwise than they stand: gpt-oss calls its clamped activation "silu".
 OVERRIDES: dict[str, Mapping[str, Any]] = {"gpt_oss": {"hidden_act": "swiglu_oai"}}
 
 

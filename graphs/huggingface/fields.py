@@ -25,6 +25,7 @@ NAMES: dict[str, tuple[str, ...]] = {
     "expert_width": ("moe_intermediate_size", "expert_intermediate_size", "expert_ffn_hidden_size"),
     "activation": ("hidden_act", "activation_function", "hidden_activation", "activation", "mlp_hidden_act"),
 }
+MOST_LAYERS = 10_000
 _TEXT = ("text_config", "llm_config", "language_config", "thinker_config")
 _SHARED = ("quantization_config", "compression_config")
 
@@ -40,7 +41,11 @@ class Fields:
         value = self._find(name)
         if value is None:
             raise self.lacks(name)
-        return self._whole(name, value, 1)
+        found = self._whole(name, value, 1)
+        if name == "layers" and found > MOST_LAYERS:
+            raise ModelError("more layers than any model has", where=self.where, found=found,
+                             expected=f"at most {MOST_LAYERS}")  # fmt: skip
+        return found
 
     def get(self, name: str, default: int = 0) -> int:
         """The whole number called ``name``, or ``default`` where it is absent or null."""

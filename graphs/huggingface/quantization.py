@@ -35,11 +35,12 @@ class Scheme:
 
 @dataclass(frozen=True, slots=True)
 class Quantization:
-    """Schemes of the linear layers and of the experts, and the modules that keep the model's own type."""
+    """Schemes of the linear layers and of the experts, the modules that keep the model's own type, the caches' type."""
 
     linear: Scheme | None = None
     experts: Scheme | None = None
     skip: tuple[str, ...] = ()
+    cache: str | None = None
 
     def scheme(self, module: str) -> Scheme | None:
         """The scheme of ``module`` (``self_attn.q_proj``), or None where it is not quantized."""
@@ -167,4 +168,6 @@ def _read(config: Mapping[str, Any], section: Mapping[str, Any], layers: int, wh
     if config.get("expert_dtype") == "fp4" and linear is not None:
         # DeepSeek-V4: experts in MXFP4, multiplied by 8-bit activations.
         experts = Scheme("mxfp4", linear.activation, None, "fp8", linear.granularity)
-    return Quantization(linear, experts, skip)
+    cache = section.get("kv_cache_scheme") or section.get("kv_cache_quant_algo")
+    bits = cache.get("num_bits") if isinstance(cache, Mapping) else {"FP8": 8}.get(str(cache).upper())
+    return Quantization(linear, experts, skip, "fp8" if bits == 8 else None)

@@ -10,8 +10,6 @@ from .mlp import ACTIVATIONS
 from .quantization import read_quantization
 from .spec import Attention, Dense, Indexer, LanguageModel, LatentAttention, Layer, Mixer, MoE, Norm
 
-MOST_LAYERS = 10_000
-
 Flag = bool | str
 """A trait that always holds, or the name of the configuration's field that says so."""
 
@@ -83,8 +81,6 @@ def activation(f: Fields, default: str) -> str:
 def layer_types(f: Fields, traits: Traits) -> list[str]:
     """For every layer ``full_attention``, ``sliding_attention`` or what else the configuration names."""
     count = f["layers"]
-    if count > MOST_LAYERS:
-        raise ModelError("more layers than any model has", where=f.where, found=count, expected=f"<= {MOST_LAYERS}")
     named = [str(kind) for kind in f.sequence("layer_types")]
     if named:
         if len(named) < count:
@@ -227,7 +223,8 @@ def language_model(f: Fields, traits: Traits, layers: tuple[Layer, ...], family:
         family=family, vocab=f["vocab"], hidden=f["hidden"], layers=layers, norm=traits.norm,
         tie=f.flag("tie_word_embeddings", traits.tie), positions=positions,
         learned_positions=0 if traits.learned is None else positions + traits.learned,
-        embed_norm=traits.embed_norm, head_bias=f.flag(traits.head_bias), uncounted=traits.uncounted,
+        embed_norm=traits.embed_norm, head_bias=f.flag(traits.head_bias),
+        uncounted=traits.uncounted if f.get("experts") else 0,
         mtp=mtp_layers(f), mtp_layer=layers[-1] if layers else None, dtype=f.dtype,
         quantization=read_quantization(f.config, f.get("layers"), f.where), notes=notes,
     )  # fmt: skip

@@ -13,6 +13,18 @@ from .registry import register
 Config = Mapping[str, Any]
 
 
+_ALIASES: Mapping[str, tuple[str, ...]] = {
+    "gpt2": ("gpt2-small",),
+    "gpt3-125m": ("gpt3-small",),
+    "gpt3-350m": ("gpt3-medium",),
+    "gpt3-760m": ("gpt3-large",),
+    "gpt3-1.3b": ("gpt3-xl",),
+    "gpt3-175b": ("gpt3",),
+    "phi-3-mini": ("phi-3-mini-4k",),
+    "kimi-k2": ("kimi-k2-instruct",),
+}
+
+
 def _build(config: Config, name: str, source: str, request: Request) -> Graph:
     from ..huggingface import graph_of
 
@@ -26,7 +38,7 @@ def _add(source: str, base: Config, rows: Mapping[str, Config | tuple[Any, ...]]
         own = dict(zip(columns.split(), row, strict=True)) if isinstance(row, tuple) else row
         config = {"torch_dtype": "bfloat16", **base, **own}
         kind = family or str(config["model_type"])
-        register(name, kind, "language", source, partial(_build, config, name, source))
+        register(name, kind, "language", source, partial(_build, config, name, source), *_ALIASES.get(name, ()))
 
 
 _GPT2 = {"model_type": "gpt2", "vocab_size": 50257, "n_positions": 1024, "tie_word_embeddings": True}
