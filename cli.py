@@ -74,7 +74,7 @@ def predict(
     batch: Batch = 1, seq: Seq = None, context: Context = None, phase: Phase = None, dtype: Dtype = None,
     style: StyleOption = "compiled", set_: Changes = None, dim: Dims = None, shape: Shape = None,
     allow_unknown: Unknown = False,
-    kernels: Annotated[bool, typer.Option("--kernels", help="Show every kernel instead of the costliest layers.")] = False,
+    kernels: Annotated[bool, typer.Option("--kernels", help="Show every kernel, not the costliest layers.")] = False,
     as_json: AsJson = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Also write a .json, .csv or .parquet.")] = None,
 ) -> None:  # fmt: skip

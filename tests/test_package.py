@@ -9,6 +9,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+
 import roofcast
 
 ROOT = Path(roofcast.__file__).parent
@@ -33,7 +34,7 @@ def test_public_names_exist():
 
 
 def test_import_is_light():
-    heavy = "numpy torch onnx pydantic matplotlib networkx pyarrow typer rich".split()
+    heavy = ["numpy", "torch", "onnx", "pydantic", "matplotlib", "networkx", "pyarrow", "typer", "rich"]
     code = f"import sys, roofcast; print([m for m in {heavy!r} if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
 

@@ -9,8 +9,9 @@ from .spec import Indexer, LatentAttention, Norm
 def latent_attention(c: Context, spec: LatentAttention, x: str) -> str:
     """Latent attention on ``x[batch, new, hidden]`` (DeepSeek-V2, arXiv:2405.04434, section 2.1 and appendix C).
 
-    Prefill expands keys and values to all heads. Decoding, and sparse attention, absorb the up-projections into
-    queries and output instead and attend to the latent vectors themselves, one shared head.
+    Prefill expands keys and values to all heads. Decoding, and sparse attention but for short prompts (DeepSeek-V3.2
+    report, section 2), absorb the up-projections into queries and output instead and attend to the latent vectors
+    themselves, one shared head.
     """
     b = c.b
     hidden = b.shape(x)[-1]
@@ -28,7 +29,8 @@ def latent_attention(c: Context, spec: LatentAttention, x: str) -> str:
         joined = b.op("concat", latent, rotated, name="latent", axis=2)
         memory = c.remember("latent_cache", joined, 1)
         selected = index(c, spec.indexer, spec.rope, x, compressed) if spec.indexer else 0
-        if (c.new == 1 and c.cached) or 0 < selected < c.total:
+        short = not c.past and selected == c.total  # a short prompt, where nothing is left out
+        if (c.new == 1 and c.cached) or (selected and not short):
             out = _absorbed(c, spec, q, memory, selected)
         else:
             out = _expanded(c, spec, q, memory)
