@@ -146,11 +146,11 @@ def native(device: Device, dtype: str) -> bool:
 
 
 def _resolve(device: Device, dtype: str, kinds: tuple[str, ...]) -> tuple[str, str]:
-    """Unit and type that work in ``dtype`` is done in: its own, a wider one, or else the widest that there is."""
+    """First unit that has it, and type that work in ``dtype`` is done in: its own, a wider one, or else the widest."""
     for candidate in (dtype, *WIDER[dtype]):
-        best = max(kinds, key=lambda kind: device.peak(kind, candidate) or 0.0)
-        if device.peak(best, candidate):
-            return best, candidate
+        for kind in kinds:
+            if device.peak(kind, candidate):
+                return kind, candidate
     return "vector", max(device.units["vector"].peak, key=lambda name: DTYPES[name].bits)
 
 
@@ -160,7 +160,7 @@ def _column(device: Device) -> dict[str, Any]:
     vector = [_resolve(device, dtype, ("vector",)) for dtype in DTYPE_INDEX]
     special_dtype = max(device.units["special"].peak, key=lambda name: device.peak("special", name) or 0.0)
     levels = [level for level in reversed(device.levels) if level.managed != "registers"]
-    shared = [level.instances(device) < device.cores.value for level in levels]
+    shared = [level.shared_by != 1 for level in levels]  # also of one core: a second one would share it
     core_level = max((i for i, is_shared in enumerate(shared) if is_shared), default=0)
     matrix = device.units.get("matrix", device.units["vector"])
     return {

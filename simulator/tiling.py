@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .device_table import DeviceTable
 from .kernels import Floats, Kernels
@@ -17,9 +18,6 @@ VECTOR_TILES = ((1, 256), (256, 1), *MATRIX_TILES)
 
 SPLIT_K = 512
 """The reduction is only split between cores down to pieces this long, so that a piece outweighs summing the parts."""
-
-SKINNY = 8
-"""A product with fewer rows or columns than this may run on the vector unit instead (no matrix unit is narrower)."""
 
 
 @dataclass(slots=True)
@@ -54,39 +52,48 @@ def best_tile(product: Kernels, table: DeviceTable, moved: Floats, roofs: Floats
         energy: joules of the compute units, (3 or more, K, D).
         held: bytes of the factors and of the rest that the cores hold already, (K, D) each.
     """
-    best = _best(_Evaluator(product, table, moved, roofs, energy, held, True), MATRIX_TILES, VECTOR_TILES)
-    skinny = np.flatnonzero(np.minimum(product.m, product.n) < SKINNY)
-    if len(skinny):
-        part = _Evaluator(product.take(skinny), table, moved[:, skinny], roofs[:, skinny], energy[:, skinny],
-                          (held[0][skinny], held[1][skinny]), False)  # fmt: skip
-        other = _best(part, VECTOR_TILES, VECTOR_TILES)
-        better = other.time < best.time[skinny]
+    first = _Evaluator(product, table, moved, roofs, energy, held, True)
+    best = _best(first)
+    # The vector unit may do a product as well: worth a look wherever its peak alone does not rule it out.
+    at_peak = product.matrix_ops[:, None] / table.vector_peak[product.matrix_dtype] + roofs[1]
+    worth = (np.maximum(at_peak, first.floor) < best.time) & (first.on_vector == 0)
+    rows = np.flatnonzero(worth.any(axis=1))
+    if len(rows):
+        part = _Evaluator(product.take(rows), table, moved[:, rows], roofs[:, rows], energy[:, rows],
+                          (held[0][rows], held[1][rows]), False)  # fmt: skip
+        other = _best(part)
+        better = other.time < best.time[rows]
         for name in ("time", "busy", "port", "bytes", "imbalance", "on_vector"):
             chosen = getattr(best, name)
-            chosen[skinny] = np.where(better, getattr(other, name), chosen[skinny])
+            chosen[rows] = np.where(better, getattr(other, name), chosen[rows])
     return best
 
 
-def _best(
-    evaluate: _Evaluator, tiles: tuple[tuple[int, int], ...], vector_tiles: tuple[tuple[int, int], ...]
-) -> Tiling:
-    tiles = vector_tiles if evaluate.on_vector.any() else tiles
-    time = np.full(evaluate.on_vector.shape, np.inf)
+def _best(evaluate: _Evaluator) -> Tiling:
+    vector = evaluate.on_vector > 0
+    tiles = VECTOR_TILES if vector.any() else MATRIX_TILES
+    time = np.full(vector.shape, np.inf)
     carried = np.full_like(time, np.inf)
     chosen = np.zeros(time.shape, np.int64)
-    for number, (tile_m, tile_n) in enumerate(tiles):
-        fits = tile_m * tile_n * ACCUMULATOR_BYTES <= evaluate.room
-        if number and not fits.any():
+    for number, tile in enumerate(tiles):
+        allowed = _allowed(tile, evaluate.room, vector)
+        if not allowed.any():
             continue
-        found = evaluate(tile_m, tile_n)
-        better = (found.time < time) | ((found.time == time) & (found.bytes < carried))
-        if number:
-            better &= fits
+        found = evaluate(*tile)
+        better = ((found.time < time) | ((found.time == time) & (found.bytes < carried))) & allowed
         np.copyto(time, found.time, where=better)
         np.copyto(carried, found.bytes, where=better)
         chosen[better] = number
     sizes = np.array(tiles, np.float64)[chosen]
     return evaluate(sizes[:, :, 0], sizes[:, :, 1])
+
+
+def _allowed(tile: tuple[int, int], room: Floats, vector: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Where a tile may be taken: its accumulators fit, or it is its unit's smallest; lines are for vectors alone."""
+    fits = tile[0] * tile[1] * ACCUMULATOR_BYTES <= room
+    if min(tile) == 1:
+        return vector & (fits | (tile == VECTOR_TILES[0]))
+    return fits | ~vector if tile == MATRIX_TILES[0] else fits
 
 
 class _Evaluator:

