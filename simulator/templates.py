@@ -73,7 +73,7 @@ def _template(body: Body) -> Template:
 def _pieces(body: Body) -> float:
     """Independent pieces that are each worth a core: rows where a row hangs together, else blocks of elements."""
     if isinstance(body, LoopNest):
-        return float(body.parallel) if body.coupled else float(math.ceil(body.points / GRAIN))
+        return float(body.parallel) if body.coupled else max(1.0, body.points / GRAIN)
     return max(1.0, body.parallel)
 
 

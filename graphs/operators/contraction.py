@@ -106,7 +106,7 @@ def _grouped_infer(inputs: tuple[Type, ...], attrs: Mapping[str, Any]) -> tuple[
     (x, dtype), (w, _) = inputs[0], inputs[1]
     if len(w) != 3 or len(x) != 2 or x[1] != w[2]:
         raise GraphError("a grouped linear layer takes x[rows, k] and w[groups, n, k]", found=f"x {x}, weight {w}")
-    return (((x[0], w[1]), dtype),)
+    return (((x[0], w[1]), attrs.get("out_dtype") or dtype),)
 
 
 def expected_groups(groups: int, picks: int, per_token: int) -> int:
@@ -123,7 +123,7 @@ def expected_groups(groups: int, picks: int, per_token: int) -> int:
 def grouped_linear(inputs: tuple[Type, ...], outputs: tuple[Type, ...], attrs: Mapping[str, Any]) -> tuple[Body, ...]:
     """Rows sorted by group, each times its group's matrix: ``x[rows, k] w[groups, n, k]^T (+ bias[groups, n])``.
 
-    attrs: top_k (rows a token was copied to), compute_dtype. Only the experts that some row reaches are read.
+    attrs: top_k (rows a token was copied to), compute_dtype, out_dtype. Only the experts that some row reaches are read.
     """
     x, w = inputs[0], inputs[1]
     rows, (groups, n, k) = x[0][0], w[0]
