@@ -23,7 +23,7 @@ def load(
     shape: str | None = None,
     allow_unknown: bool = False,
 ) -> Graph:
-    """The graph of a model at fixed shapes.
+    """The graph of a model at fixed shapes; equal layers in a row are one that stands for them all.
 
     Args:
         source: a name of the zoo (``resnet50``), a path to an ``.onnx`` file, to a ``config.json`` of a language model
@@ -49,18 +49,20 @@ def load(
         return load_config(source, request)
     text = str(source)
     if ".py:" in text or text.endswith(".py"):
+        from .repeats import fold_repeats
         from .torch_import import load_file
 
         if shape is None:
             raise ModelError(
                 "a Python module needs the shapes of its inputs", where=text, expected="--shape 8,3,224,224"
             )
-        return load_file(text, shape, request=request, allow_unknown=allow_unknown)
+        return fold_repeats(load_file(text, shape, request=request, allow_unknown=allow_unknown))
     path = Path(text).expanduser()
     if path.suffix == ".onnx":
         from .onnx_import import load_onnx
+        from .repeats import fold_repeats
 
-        return load_onnx(path, request, allow_unknown)
+        return fold_repeats(load_onnx(path, request, allow_unknown))
     if path.suffix == ".json" or (path.is_dir() and (path / "config.json").is_file()):
         from .huggingface import load_config
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .device_table import DeviceTable
-from .kernels import Floats, Ints, Kernels
+from .kernels import RIGHT, Floats, Ints, Kernels
 from .tiling import best_tile
 from .traffic import blocked, reuse_hits
 
@@ -168,10 +168,14 @@ def _stream(index: Ints, kernels: Kernels, table: DeviceTable, moved: Floats, ro
     imbalance = np.ceil(parallel / table.cores) * table.cores / parallel
     part = roofs[:, index]
     part[1:3] *= imbalance
+    common = kernels.reads[index, RIGHT][:, None]  # every core reads it, as far as its pieces reach
+    port = np.zeros_like(imbalance)
     for level in range(table.levels):
-        part[3 + level] *= 1 + (imbalance - 1) * table.private[level]
-    passing = (np.where(level == table.core_level, moved[level, index], 0.0) for level in range(table.levels))
-    port = sum(passing) * imbalance / (table.cores * table.port)
+        own = np.maximum(moved[level, index] - common, 0.0) * imbalance / table.cores
+        busiest = own + np.minimum(common, np.maximum(own, common / table.cores))
+        alone = busiest * table.cores / table.bandwidth[level]
+        part[3 + level] = np.where(table.private[level] > 0, alone * (level < table.depth), part[3 + level])
+        port = np.where(level == table.core_level, busiest / table.port, port)
     _raise_core_level(part, table, port)
     # Multiply-adds that are no single product (a scan's) are still done on the unit that is best at them.
     dtype = kernels.matrix_dtype[index]
@@ -191,6 +195,8 @@ def _tile(index: Ints, kernels: Kernels, table: DeviceTable, moved: Floats, roof
     _place(part, best.busy, best.on_vector)
     for level in range(table.levels):
         part[3 + level] *= 1 + (best.imbalance - 1) * table.private[level]
+        alone = best.core_bytes * table.cores / table.bandwidth[level] * table.private[level]
+        np.maximum(part[3 + level], alone, out=part[3 + level])
         here = level == table.core_level
         carried[level] = np.where(here, best.bytes, carried[level])
         part[3 + level] = np.where(here, best.bytes / table.bandwidth[level], part[3 + level])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -91,6 +92,11 @@ class Estimate:
         return sum(self.energy_by_component_j.values())
 
     @property
+    def average_power_w(self) -> float:
+        """Watts over the pass; 0 where nothing runs."""
+        return self.energy_j / self.latency_s if self.latency_s > 0 else 0.0
+
+    @property
     def level_names(self) -> tuple[str, ...]:
         """Memory levels from main memory inwards."""
         return self.table.level_names[0]
@@ -139,11 +145,12 @@ class Estimate:
     def throughput(self) -> tuple[float, str]:
         """Items a second and what they are: tokens of a language model, else inputs."""
         batch = float(self.graph.meta.get("batch", 1))
+        seconds = self.latency_s or math.inf  # a graph of views alone runs nothing
         tokens = self.graph.meta.get("tokens") or self.graph.meta.get("seq")
         if tokens and self.graph.meta.get("phase"):
             each = 1.0 if self.graph.meta["phase"] == "decode" else float(tokens)
-            return batch * each / self.latency_s, "tokens/s"
-        return batch / self.latency_s, "inputs/s"
+            return batch * each / seconds, "tokens/s"
+        return batch / seconds, "inputs/s"
 
     # -- bottlenecks --------------------------------------------------------------------------------------------
 
@@ -229,7 +236,7 @@ class Estimate:
             "throughput": {"value": rate, "unit": unit},
             "energy_j": self.energy_j,
             "energy_by_component_j": self.energy_by_component_j,
-            "average_power_w": self.energy_j / self.latency_s if self.latency_s > 0 else 0.0,
+            "average_power_w": self.average_power_w,
             "peak_memory_bytes": self.peak_memory_bytes,
             "memory": {
                 "weights": self.memory.weights,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from ..graphs.ir import Graph, Op
 from .fusion import SEVERAL, Group, group_ops, view_roots
-from .kernels import LAST_PASS, OTHER, READ_SLOTS, Kernels, Launch, Row
+from .kernels import LAST_PASS, OTHER, READ_SLOTS, RIGHT, Kernels, Launch, Row
 from .style import Style, style_of
 from .templates import Template
 
@@ -30,7 +30,8 @@ def lower(graph: Graph, style: str | Style = "compiled") -> Kernels:
         for name, kind, part in _kernels_of(group, parts):
             row, reads, writes = binder.bind(group, part)
             members = tuple(dict.fromkeys(op.name for op, _ in part))
-            bound.append((row, Launch(name, kind, 0, group.repeat, members, reads, writes)))
+            launch = Launch(name, kind, 0, group.repeat, members, reads, writes)
+            bound += _first_and_rest(row, launch)
     index: dict[Row, int] = {}
     launches = []
     for row, launch in binder.until_last_read(bound):
@@ -47,6 +48,18 @@ def _kernels_of(group: Group, bound: Bound) -> list[tuple[str, str, Bound]]:
     kinds = list(dict.fromkeys(each.kind for each, _ in bound))
     spelled_out = group.category == "attention" and "attention" not in kinds
     return [(op.name, "attention" if spelled_out else "+".join(kinds), bound)]
+
+
+def _first_and_rest(row: Row, launch: Launch) -> list[tuple[Row, Launch]]:
+    """A repeated kernel that reads a fresh input: the first copy does; for the others it is no longer fresh.
+
+    They find at most its own bytes between them and their last look at it, if the layer in between is small.
+    """
+    fresh = [distance == math.inf for distance in row.reuse]
+    if launch.repeat == 1 or not any(fresh):
+        return [(row, launch)]
+    again = tuple(bytes_ if new else distance for new, bytes_, distance in zip(fresh, row.reads, row.reuse, strict=True))
+    return [(row, launch._replace(repeat=1)), (row._replace(reuse=again), launch._replace(repeat=launch.repeat - 1))]
 
 
 @dataclass(slots=True)
@@ -100,7 +113,7 @@ class _Binder:
                 if inside or tensor in seen:
                     continue
                 seen[tensor] = None
-                slot = access.slot if shaping else OTHER
+                slot = access.slot if shaping or (access.slot == RIGHT and not products) else OTHER
                 slots[slot] += access.bytes
                 distances[slot] = max(distances[slot], self.clock.distance(tensor, tensor in self.kept))
             for access in template.writes:

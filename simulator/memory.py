@@ -62,7 +62,8 @@ def peak_memory(graph: Graph, kernels: Kernels) -> Memory:
         for series in (change,) if name in graph.tensors else (change, temporary):
             series[start] += sizes[name]
             series[dies[name] + 1] -= sizes[name]
-    alive = workspace = best = best_workspace = 0.0
+    alive = workspace = best_workspace = 0.0
+    best = 0.0 if last else change[0]  # no kernels: the inputs
     at = ""
     for position, launch in enumerate(kernels.launches):
         alive += change[position]

@@ -69,7 +69,7 @@ def _totals(e: Estimate) -> list[tuple[str, str]]:
         ("throughput", f"{count(rate)} {unit}, {e.utilization:.1%} of peak"),
         ("limited by", shares),
         ("data moved", ", ".join(f"{name} {format_si(size, 'B')}" for name, size in e.io_bytes.items())),
-        ("energy", f"{format_energy(e.energy_j)}, {e.energy_j / e.latency_s:.4g} W on average"),
+        ("energy", f"{format_energy(e.energy_j)}, {e.average_power_w:.4g} W on average"),
         ("memory", f"{format_bytes(m.peak)} of {format_bytes(capacity)}   ({held})"),
         (
             "model",
@@ -147,7 +147,7 @@ def render_comparison(estimates: Sequence[Estimate]) -> RenderableType:
             f"{count(rate)} {unit}",
             f"{e.utilization:.1%}",
             format_energy(e.energy_j),
-            f"{e.energy_j / e.latency_s:.4g} W",
+            f"{e.average_power_w:.4g} W",
             memory,
             e.bottleneck,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -52,7 +51,9 @@ def _template(body: Body) -> Template:
     product = body.contraction() if ops["matrix"] else None
     extents: Mapping[str, Any] = {}
     if product is not None:
-        extents = {"batch": product.batch, "m": product.m, "n": product.n, "k": product.k, "contraction": True}
+        out = body.writes[0].footprint(body.dims)  # fewer rows than the box has where groups are not all full
+        m = out / (product.batch * product.n)
+        extents = {"batch": product.batch, "m": m, "n": product.n, "k": product.k, "contraction": True}
     row = Row(
         **extents,
         matrix_ops=ops["matrix"],
@@ -79,8 +80,11 @@ def _pieces(body: Body) -> float:
 
 def _slots(body: Body, product: bool) -> list[int]:
     """Slot of each read: what shares the right factor's role (reduced over, independent of ``m``) goes with it."""
-    if not product or not isinstance(body, LoopNest):
+    if not isinstance(body, LoopNest):
         return [STREAM if i == 0 else OTHER for i in range(len(body.reads))]
+    if not product:
+        wide = {dim for dim, extent in body.dims.items() if extent > 1} - body.reduced - set(body.coupled)
+        return [RIGHT if wide - o.dims else STREAM if i == 0 else OTHER for i, o in enumerate(body.reads)]
     left, right = body.reads[:2]
     rows = left.dims - right.dims
     shares = [bool(o.dims & body.reduced) and not o.dims & (rows - body.reduced) for o in body.reads[2:]]

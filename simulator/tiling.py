@@ -29,7 +29,8 @@ class Tiling:
         busy: seconds of the unit that multiplies, its last wave part empty.
         port: seconds for what each core draws through its port.
         bytes: moved at the level that cores share.
-        imbalance: cores over cores that are busy, on average.
+        imbalance: points that the busiest core works through, whole tiles counted, over the average.
+        core_bytes: what the busiest core draws and stores, whole tiles counted.
         on_vector: 1 where the vector unit does it.
     """
 
@@ -38,6 +39,7 @@ class Tiling:
     port: Floats
     bytes: Floats
     imbalance: Floats
+    core_bytes: Floats
     on_vector: Floats
 
 
@@ -63,7 +65,7 @@ def best_tile(product: Kernels, table: DeviceTable, moved: Floats, roofs: Floats
                           (held[0][rows], held[1][rows]), False)  # fmt: skip
         other = _best(part)
         better = other.time < best.time[rows]
-        for name in ("time", "busy", "port", "bytes", "imbalance", "on_vector"):
+        for name in ("time", "busy", "port", "bytes", "imbalance", "core_bytes", "on_vector"):
             chosen = getattr(best, name)
             chosen[rows] = np.where(better, getattr(other, name), chosen[rows])
     return best
@@ -126,6 +128,8 @@ class _Evaluator:
         # Operands of the epilogue, the result, less what the cores hold of these and of the factors.
         self.held, others = held
         self.once = (product.reads[:, 2:].sum(axis=1) + product.write)[:, None] - others
+        self.one_point = 1 / (self.batch * self.m * self.n)
+        self.core_byte = (table.cores / table.bandwidth * table.private).max(axis=0)
         self.elementwise = roofs[1] * self.on_vector  # the same lanes do both, one after the other
         self.floor, self.on_core = np.maximum(roofs[1], roofs[2]), np.zeros_like(roofs[0])
         joules = energy[0] + energy[1] + energy[2]
@@ -150,13 +154,16 @@ class _Evaluator:
         drawn = np.maximum(tile_bytes - self.held / tiles, 0.0)
         port = turns * (drawn * self.port_byte)
         carried = tiles * drawn + self.once
-        imbalance = turns * (self.cores / tiles)
+        share = turns * used_m * used_n * self.one_point
+        imbalance = share * self.cores
+        core_bytes = turns * tile_bytes + share * self.once
         time = np.maximum(busy + self.elementwise, port)
         np.maximum(time, self.floor, out=time)
         np.maximum(time, carried * self.shared_byte, out=time)
         np.maximum(time, self.on_core * imbalance, out=time)
+        np.maximum(time, core_bytes * self.core_byte, out=time)
         np.maximum(time, self.power_floor + carried * self.power_byte, out=time)
-        return Tiling(time, busy, port, carried, imbalance, self.on_vector)
+        return Tiling(time, busy, port, carried, imbalance, core_bytes, self.on_vector)
 
     def _padded(self, used_m: Floats, used_n: Floats) -> Floats:
         """Points of a tile that the unit works through: whole steps of its array, or whole vectors."""
