@@ -21,7 +21,7 @@ app.add_typer(devices_app, name="devices")
 
 ModelArgument = Annotated[str, typer.Argument(help="A zoo name, an .onnx file, a config.json or module.py:Class.")]
 Batch = Annotated[int, typer.Option("--batch", "-b", help="Inputs at once.")]
-Seq = Annotated[int | None, typer.Option(help="New tokens a sequence.")]
+Seq = Annotated[int | None, typer.Option(help="New tokens a sequence; of a decode step, its context if none is given.")]
 Context = Annotated[int | None, typer.Option(help="Tokens already in the key/value cache.")]
 Phase = Annotated[str | None, typer.Option(help="prefill, decode or forward.")]
 Dtype = Annotated[str | None, typer.Option(help="Type of weights and activations; the model's own if left out.")]
@@ -29,7 +29,9 @@ StyleOption = Annotated[str, typer.Option(help="eager, graph or compiled.")]
 Changes = Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE",
                                                    help="Change the device: HBM.bandwidth=x2 or =6TB/s.")]  # fmt: skip
 Dims = Annotated[list[str] | None, typer.Option("--dim", metavar="NAME=N", help="Extent of a named axis.")]
-Shape = Annotated[str | None, typer.Option(help="Inputs of a Python module, such as 8,3,224,224.")]
+Shape = Annotated[
+    list[str] | None, typer.Option(help="An input of a Python module, such as 8,3,224,224 or int64:8,128.")
+]
 Unknown = Annotated[bool, typer.Option("--allow-unknown", help="Count unknown operators as one pass over their data.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Also write a file.")]
@@ -59,6 +61,7 @@ def _estimates(model: str, on: list[str], options: dict[str, Any]) -> list[Estim
     from .api import compare
 
     options["dims"] = _extents(options.pop("dim"))
+    options["shape"] = options["shape"] or None
     options["changes"] = _pairs(options.pop("set_"), "--set")
     return compare(model, on, **options)
 
@@ -83,6 +86,10 @@ def predict(
 
     if output is not None:
         check_suffix(output)
+    if "," in on:
+        raise OptionError(
+            "one device at a time", where="--on", found=on, expected=f"`roofcast compare {model} --on {on}`"
+        )
     options = {"batch": batch, "seq": seq, "context": context, "phase": phase, "dtype": dtype, "style": style,
                "set_": set_, "dim": dim, "shape": shape, "allow_unknown": allow_unknown}  # fmt: skip
     (estimate,) = _estimates(model, [on], options)

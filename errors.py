@@ -45,6 +45,10 @@ class GraphError(RoofcastError):
 class UnknownOperatorError(GraphError):
     """Operators that no rule describes; all of them are listed."""
 
+    def __init__(self, message: str, *, where: str | None = None, found: object = None, choices: Iterable[str] = ()):
+        expected = "operators it knows; --allow-unknown counts each of the others as one pass over its data"
+        super().__init__(message, where=where, found=found, expected=expected, choices=choices)
+
 
 class ModelError(RoofcastError):
     """A model that cannot be found or read."""

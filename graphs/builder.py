@@ -96,12 +96,21 @@ class GraphBuilder:
         return self.tensor(name, shape, dtype, "cache")
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Shape of a tensor."""
-        return self.tensors[name].shape
+        """Shape of a tensor.
+
+        Raises:
+            GraphError: there is no such tensor.
+        """
+        return self._known(name, self.name).shape
 
     def dtype_of(self, name: str) -> str:
         """Element type of a tensor."""
-        return self.tensors[name].dtype
+        return self._known(name, self.name).dtype
+
+    def _known(self, name: str, where: str) -> Tensor:
+        if name not in self.tensors:
+            raise GraphError("reads a tensor that does not exist", where=where, found=name, choices=self.tensors)
+        return self.tensors[name]
 
     # -- operators ----------------------------------------------------------------------------------------------
 
@@ -113,9 +122,7 @@ class GraphBuilder:
         """
         op_name = self.unique(name or kind)
         for tensor in inputs:
-            if tensor not in self.tensors:
-                raise GraphError("reads a tensor that does not exist", where=f"{self.name}: {op_name}", found=tensor,
-                                 choices=self.tensors)  # fmt: skip
+            self._known(tensor, f"{self.name}: {op_name}")
         types = tuple((self.tensors[t].shape, self.tensors[t].dtype) for t in inputs)
         kept = {key: tuple(v) if isinstance(v, list) else v for key, v in attrs.items() if v is not None}
         try:

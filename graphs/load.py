@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ def load(
     phase: str | None = None,
     dtype: str | None = None,
     dims: Mapping[str, int] | None = None,
-    shape: str | None = None,
+    shape: str | Sequence[str] | None = None,
     allow_unknown: bool = False,
 ) -> Graph:
     """The graph of a model at fixed shapes; equal layers in a row are one that stands for them all.
@@ -34,7 +34,7 @@ def load(
         phase: ``prefill``, ``decode`` or ``forward``.
         dtype: type of weights and activations; None: the model's own.
         dims: extents of named axes.
-        shape: shapes of a Python module's inputs, such as ``8,3,224,224``.
+        shape: shapes of a Python module's inputs, such as ``8,3,224,224``; a list for several inputs.
         allow_unknown: let operators through that roofcast does not know, counted as one pass over their data.
 
     Raises:

@@ -128,8 +128,11 @@ def fill(device: Device) -> Device:
     """The device with every energy that its description leaves out."""
     nanometres = device.process.value * 1e9
     filled = {kind: _filled_unit(unit, kind, device.kind, nanometres) for kind, unit in device.units.items()}
-    levels = tuple(_filled_level(level, nanometres) for level in device.memory)
-    return device.model_copy(update={"compute": device.compute.model_copy(update=filled), "memory": levels})
+    levels: list[MemoryLevel] = []
+    for level in reversed(device.memory):  # from main memory inwards
+        farther = levels[0].energy.value if levels and levels[0].energy else math.inf
+        levels.insert(0, _filled_level(level, nanometres, farther))
+    return device.model_copy(update={"compute": device.compute.model_copy(update=filled), "memory": tuple(levels)})
 
 
 def _filled_unit(unit: ComputeUnit, name: str, kind: str, nanometres: float) -> ComputeUnit:
@@ -140,8 +143,13 @@ def _filled_unit(unit: ComputeUnit, name: str, kind: str, nanometres: float) -> 
     return unit.model_copy(update={"energy": energy})
 
 
-def _filled_level(level: MemoryLevel, nanometres: float) -> MemoryLevel:
+def _filled_level(level: MemoryLevel, nanometres: float, farther: float) -> MemoryLevel:
+    """The level with an energy; one that is derived is no larger than the ``farther`` level's.
+
+    The square-root law is that of one array. A memory that large is built of banks and routed to, and nobody builds a
+    level that costs more to reach than the one behind it.
+    """
     if level.energy is not None:
         return level
-    joules = energy_per_byte(level.technology, level.capacity.value, level.managed, nanometres)
+    joules = min(energy_per_byte(level.technology, level.capacity.value, level.managed, nanometres), farther)
     return level.model_copy(update={"energy": Quantity(joules, "energy per byte", SOURCE)})

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..dtypes import DTYPES
+from ..dtypes import DTYPE_INDEX, DTYPES
+from .. import __version__
 from ..graphs.ir import Graph
 from ..hwmodels import Device
 from .cost import Costs, roof_names
@@ -123,6 +124,17 @@ class Estimate:
         return self._total(self.kernels.special_ops)
 
     @property
+    def launches(self) -> int:
+        """Kernels that run in one pass."""
+        return int(self.kernels.count @ self.kernels.gaps)
+
+    @cached_property
+    def product_dtype(self) -> str:
+        """The type that most of the products are done in."""
+        work = self.kernels.count * self.kernels.matrix_ops
+        return list(DTYPES)[int(np.bincount(self.kernels.matrix_dtype, work, minlength=len(DTYPES)).argmax())]
+
+    @property
     def peak_memory_bytes(self) -> float:
         """Bytes of main memory at the peak."""
         return self.memory.peak
@@ -135,10 +147,7 @@ class Estimate:
     @cached_property
     def utilization(self) -> float:
         """Share of the product peak (of the type with most work) that the program reaches: its FLOP utilization."""
-        by_dtype = np.bincount(
-            self.kernels.matrix_dtype, self.kernels.count * self.kernels.matrix_ops, minlength=len(DTYPES)
-        )
-        peak = self.table.product_peak[int(by_dtype.argmax()), 0]
+        peak = self.table.product_peak[DTYPE_INDEX[self.product_dtype], 0]
         return float(self.flops / peak / self.latency_s) if self.latency_s > 0 else 0.0
 
     @cached_property
@@ -225,9 +234,12 @@ class Estimate:
         answers: Mapping[str, Elasticity] = self.elasticity if elasticity else {}
         return {
             "schema": SCHEMA,
+            "roofcast": __version__,
             "model": self.graph.name,
             "device": self.device.name,
+            "device_key": self.device.key,
             "style": self.style.name,
+            "dtype": self.product_dtype,
             "request": {
                 key: self.graph.meta[key] for key in ("batch", "seq", "context", "phase") if key in self.graph.meta
             },

@@ -166,7 +166,6 @@ def _merge(rows: list[Row], heavy: int, slots: list[float], distances: list[floa
         reads=tuple(slots),
         reuse=tuple(distances),
         write=write,
-        parallel=shape.parallel if shape.contraction else min(row.parallel for row in rows),
         serial=max(row.serial for row in rows),
         gaps=max(row.gaps for row in rows),
     )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import numpy as np
 
 from ..dtypes import DTYPES
@@ -34,12 +37,9 @@ def estimate(graph: Graph, device: Device, style: str | Style = "compiled", dtyp
     table = DeviceTable.of([device])
     memory = peak_memory(graph, kernels)
     warnings = _check_dtypes(kernels, device, dtype)
-    capacity = device.main_memory.total_capacity(device)
-    if memory.peak > capacity:
-        warnings.append(f"does not fit: needs {format_bytes(memory.peak)}, {device.name} has {format_bytes(capacity)} "
-                        f"of {device.main_memory.name}")  # fmt: skip
     costs = cost(kernels, table, chosen.gap)
-    return Estimate(graph, device, chosen, kernels, table, costs, memory, tuple(warnings))
+    found = Estimate(graph, device, chosen, kernels, table, costs, memory)
+    return replace(found, warnings=(*_advice(found), *warnings))
 
 
 def _check_dtypes(kernels: Kernels, device: Device, asked: str | None) -> list[str]:
@@ -58,4 +58,30 @@ def _check_dtypes(kernels: Kernels, device: Device, asked: str | None) -> list[s
 
 
 def _stand_in(device: Device, dtype: str) -> str:
-    return next((wider for wider in WIDER[dtype] if native(device, wider)), "its widest type")
+    widest = max(device.dtypes, key=lambda name: DTYPES[name].bits)
+    return next((wider for wider in WIDER[dtype] if native(device, wider)), widest)
+
+
+POWER_SHARE = 0.25
+"""Share of the time limited by power from which the reader is told what that rests on."""
+
+FASTER = 3.0
+"""How much faster a 16-bit matrix unit must be for the reader to be told of it."""
+
+
+def _advice(found: Estimate) -> Iterator[str]:
+    """What else the reader should know before trusting the numbers."""
+    device, dtype = found.device, found.product_dtype
+    capacity = device.main_memory.total_capacity(device)
+    if not found.fits:
+        yield (f"does not fit: needs {format_bytes(found.memory.peak)}, {device.name} has {format_bytes(capacity)} of "
+               f"{device.main_memory.name}")  # fmt: skip
+    peak = max(device.peak(unit, dtype) or 0.0 for unit in ("matrix", "vector"))
+    short = max(("bf16", "fp16"), key=lambda name: device.peak("matrix", name) or 0.0)
+    gain = (device.peak("matrix", short) or 0.0) / peak if peak else 0.0
+    if dtype == "fp32" and not device.peak("matrix", "fp32") and gain >= FASTER:
+        yield f"fp32 products run on the vector unit; --dtype {short} would use the matrix unit, {gain:.1f} times faster"
+    share = found.bottleneck_shares.get("power", 0.0)
+    energies = (unit.energy[name].source for unit in device.units.values() for name in unit.energy)
+    if share >= POWER_SHARE and any(source.startswith("estimated") for source in energies):
+        yield f"power limits {share:.0%} of the time: that rests on estimated energies, good to a factor of 1.5 to 2"

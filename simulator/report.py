@@ -74,7 +74,7 @@ def _totals(e: Estimate) -> list[tuple[str, str]]:
         (
             "model",
             f"{count(e.graph.parameters)} parameters, {count(e.graph.macs)} multiply-adds, "
-            f"{len(e.kernels.launches)} kernels listed",
+            f"{e.launches:,} kernels, {len(e.kernels)} distinct",
         ),
     ]
 
@@ -118,7 +118,7 @@ def _answers(e: Estimate) -> RenderableType:
     ranked = sorted(e.elasticity.items(), key=lambda item: (-item[1].speedup, item[0]))
     shown = [(path, answer) for path, answer in ranked if answer.speedup > 1.001][:8]
     for path, answer in shown:
-        table.add_row(path, f"{answer.elasticity:+.3f}", f"{answer.speedup:.3f} x")
+        table.add_row(path, f"{answer.elasticity + 0.0:+.3f}".replace("-0.000", "+0.000"), f"{answer.speedup:.3f} x")
     return table if shown else Text("What to buy: no single parameter makes it faster")
 
 

@@ -83,8 +83,8 @@ def _slots(body: Body, product: bool) -> list[int]:
     if not isinstance(body, LoopNest):
         return [STREAM if i == 0 else OTHER for i in range(len(body.reads))]
     if not product:
-        wide = {dim for dim, extent in body.dims.items() if extent > 1} - body.reduced - set(body.coupled)
-        return [RIGHT if wide - o.dims else STREAM if i == 0 else OTHER for i, o in enumerate(body.reads)]
+        wide = set(body.dims) - body.reduced - set(body.coupled)
+        return [STREAM if i == 0 else RIGHT if wide - o.dims else OTHER for i, o in enumerate(body.reads)]
     left, right = body.reads[:2]
     rows = left.dims - right.dims
     shares = [bool(o.dims & body.reduced) and not o.dims & (rows - body.reduced) for o in body.reads[2:]]

@@ -126,7 +126,8 @@ class _Evaluator:
         self.row_bytes = product.reads[:, :1] / (self.batch * self.m)
         self.column_bytes = product.reads[:, 1:2] / (self.batch * self.n)
         # Operands of the epilogue, the result, less what the cores hold of these and of the factors.
-        self.held, others = held
+        factors, others = held
+        self.fresh = 1 - factors / np.maximum(product.reads[:, :2].sum(axis=1), 1e-300)[:, None]
         self.once = (product.reads[:, 2:].sum(axis=1) + product.write)[:, None] - others
         self.one_point = 1 / (self.batch * self.m * self.n)
         self.core_byte = (table.cores / table.bandwidth * table.private).max(axis=0)
@@ -151,7 +152,7 @@ class _Evaluator:
         busy = turns * self._padded(used_m, used_n)
         busy *= self.point
         tile_bytes = used_m * self.row_bytes + used_n * self.column_bytes
-        drawn = np.maximum(tile_bytes - self.held / tiles, 0.0)
+        drawn = tile_bytes * self.fresh
         port = turns * (drawn * self.port_byte)
         carried = tiles * drawn + self.once
         share = turns * used_m * used_n * self.one_point
