@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ..dtypes import DTYPE_INDEX, DTYPES
 from ..hwmodels import Device, MemoryLevel
 from .kernels import Floats
+from .traffic import ACCUMULATOR_BYTES
 
 USABLE = 0.5
 """Share of a buffer that a resident block may fill: the other half is being refilled (double buffering)."""
@@ -197,4 +198,8 @@ def _inside(device: Device, nearer: list[MemoryLevel], partitions: float) -> flo
     registers = [level.capacity.value for level in device.levels if level.managed == "registers"]
     if nearer:
         return USABLE * max(level.capacity.value for level in nearer)
-    return USABLE * (registers[0] / partitions if registers else 1024.0)
+    if registers:
+        return USABLE * registers[0] / partitions
+    # An array without registers of its own sums in place: one accumulator for each of its cells.
+    array = device.units.get("matrix", device.units["vector"]).array
+    return float(ACCUMULATOR_BYTES * array.m * array.n)

@@ -55,31 +55,33 @@ class _Identity:
 
 def elasticities(kernels: Kernels, device: Device, gap: str = "graph") -> dict[str, Elasticity]:
     """The answer of the program's latency to every parameter of the device that it can depend on."""
-    paths, table = _changed(_Identity(device))
+    steps, table = _changed(_Identity(device))
     times = latency(kernels, table, gap)
     now = times[0]
     found = {}
-    for i, path in enumerate(paths):
+    for i, (path, factor) in enumerate(steps.items()):
         step, doubled = times[1 + 2 * i], times[2 + 2 * i]
-        slope = math.log(step / now) / math.log(STEP) if now > 0 else 0.0
+        slope = math.log(step / now) / math.log(factor) if now > 0 else 0.0
         found[path] = Elasticity(round(slope, 6) + 0.0, float(now / doubled) if doubled > 0 else 1.0)
     return found
 
 
 @lru_cache(maxsize=64)
-def _changed(key: _Identity) -> tuple[tuple[str, ...], DeviceTable]:
-    """The device, then for each parameter the device with it a step up and with it twice as good."""
+def _changed(key: _Identity) -> tuple[dict[str, float], DeviceTable]:
+    """Each parameter's step, and the device, then for each the device with it a step up and with it twice as good."""
     device = key.device
-    paths, devices = [], [device]
+    steps: dict[str, float] = {}
+    devices = [device]
     for path in _paths(device):
-        factor = 0.5 if any(word in path for word in LESS_IS_BETTER) else 2.0
+        better = 0.5 if any(word in path for word in LESS_IS_BETTER) else 2.0
+        step = (device.cores.value + 1) / device.cores.value if path == "cores" else STEP  # there is no part of a core
         try:
-            pair = [device.what_if({path: f"x{change!r}"}) for change in (STEP, factor)]
+            pair = [device.what_if({path: f"x{change!r}"}) for change in (step, better)]
         except (DeviceError, UnitError):
             continue  # a zero overhead has no multiple
-        paths.append(path)
+        steps[path] = step
         devices.extend(pair)
-    return tuple(paths), DeviceTable.of(devices)
+    return steps, DeviceTable.of(devices)
 
 
 def _paths(device: Device) -> list[str]:

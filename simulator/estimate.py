@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..dtypes import DTYPE_INDEX, DTYPES
 from .. import __version__
+from ..dtypes import DTYPES
 from ..graphs.ir import Graph
 from ..hwmodels import Device
 from .cost import Costs, roof_names
@@ -146,9 +146,10 @@ class Estimate:
 
     @cached_property
     def utilization(self) -> float:
-        """Share of the product peak (of the type with most work) that the program reaches: its FLOP utilization."""
-        peak = self.table.product_peak[DTYPE_INDEX[self.product_dtype], 0]
-        return float(self.flops / peak / self.latency_s) if self.latency_s > 0 else 0.0
+        """Share of the product peaks (each product's in its own type) that the program reaches: FLOP utilization."""
+        peaks = self.table.product_peak[self.kernels.matrix_dtype, 0]
+        at_peak = self._total(self.kernels.matrix_ops / peaks)
+        return at_peak / self.latency_s if self.latency_s > 0 else 0.0
 
     @cached_property
     def throughput(self) -> tuple[float, str]:

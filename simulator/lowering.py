@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ..graphs.ir import Graph, Op
-from .fusion import SEVERAL, Group, group_ops, view_roots
+from .fusion import SEVERAL, Group, category_of, group_ops, view_roots
 from .kernels import LAST_PASS, OTHER, READ_SLOTS, RIGHT, Kernels, Launch, Row
 from .style import Style, style_of
 from .templates import Template
@@ -58,7 +58,9 @@ def _first_and_rest(row: Row, launch: Launch) -> list[tuple[Row, Launch]]:
     fresh = [distance == math.inf for distance in row.reuse]
     if launch.repeat == 1 or not any(fresh):
         return [(row, launch)]
-    again = tuple(bytes_ if new else distance for new, bytes_, distance in zip(fresh, row.reads, row.reuse, strict=True))
+    again = tuple(
+        bytes_ if new else distance for new, bytes_, distance in zip(fresh, row.reads, row.reuse, strict=True)
+    )
     return [(row, launch._replace(repeat=1)), (row._replace(reuse=again), launch._replace(repeat=launch.repeat - 1))]
 
 
@@ -115,7 +117,8 @@ class _Binder:
                 seen[tensor] = None
                 slot = access.slot if shaping or (access.slot == RIGHT and not products) else OTHER
                 slots[slot] += access.bytes
-                distances[slot] = max(distances[slot], self.clock.distance(tensor, tensor in self.kept))
+                kept = tensor in self.kept and category_of(op) != "indexing"  # a lookup finds other rows each time
+                distances[slot] = max(distances[slot], self.clock.distance(tensor, kept))
             for access in template.writes:
                 tensor = self._tensor(op, access.side, access.position, access.label)
                 if access.side == "temporary" or tensor in self.outside:

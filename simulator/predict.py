@@ -80,7 +80,7 @@ def _advice(found: Estimate) -> Iterator[str]:
     short = max(("bf16", "fp16"), key=lambda name: device.peak("matrix", name) or 0.0)
     gain = (device.peak("matrix", short) or 0.0) / peak if peak else 0.0
     if dtype == "fp32" and not device.peak("matrix", "fp32") and gain >= FASTER:
-        yield f"fp32 products run on the vector unit; --dtype {short} would use the matrix unit, {gain:.1f} times faster"
+        yield f"fp32 products run on the vector unit; --dtype {short} uses the matrix unit, {gain:.1f} times faster"
     share = found.bottleneck_shares.get("power", 0.0)
     energies = (unit.energy[name].source for unit in device.units.values() for name in unit.energy)
     if share >= POWER_SHARE and any(source.startswith("estimated") for source in energies):

@@ -127,7 +127,12 @@ class _Evaluator:
         self.column_bytes = product.reads[:, 1:2] / (self.batch * self.n)
         # Operands of the epilogue, the result, less what the cores hold of these and of the factors.
         factors, others = held
-        self.fresh = 1 - factors / np.maximum(product.reads[:, :2].sum(axis=1), 1e-300)[:, None]
+        read = product.reads[:, :2].sum(axis=1)[:, None]
+        self.fresh = 1 - factors / np.where(read > 0, read, 1.0)
+        # With no shared storage before main memory, a factor that fits beside the core stays there over all tiles.
+        smaller = np.minimum(product.reads[:, 0], product.reads[:, 1])[:, None] / self.batch
+        stays = (smaller <= self.room) & (table.core_level == 0)
+        self.stays = np.where(stays, read * self.fresh, np.inf)
         self.once = (product.reads[:, 2:].sum(axis=1) + product.write)[:, None] - others
         self.one_point = 1 / (self.batch * self.m * self.n)
         self.core_byte = (table.cores / table.bandwidth * table.private).max(axis=0)
@@ -153,8 +158,8 @@ class _Evaluator:
         busy *= self.point
         tile_bytes = used_m * self.row_bytes + used_n * self.column_bytes
         drawn = tile_bytes * self.fresh
-        port = turns * (drawn * self.port_byte)
-        carried = tiles * drawn + self.once
+        port = np.minimum(turns * drawn, self.stays / self.cores) * self.port_byte
+        carried = np.minimum(tiles * drawn, self.stays) + self.once
         share = turns * used_m * used_n * self.one_point
         imbalance = share * self.cores
         core_bytes = turns * tile_bytes + share * self.once

@@ -47,12 +47,13 @@ def roof(found, name, kernel=0):
 
 
 def test_a_large_gemm_takes_its_work_over_the_peak_times_its_wave_quantization():
-    """4096^3 in bf16 on 132 SMs: whole 128 x 256 (or smaller) tiles in whole waves; the best tile's last wave counts."""
+    """4096^3 in bf16 on 132 SMs: whole tiles of at most 128 x 256 in whole waves; the best tile's last wave counts."""
     found = gemm(4096, 4096, 4096)
     ideal = 2 * 4096**3 / 989.4e12
     waves = {(tm, tn): math.ceil(4096 // tm * (4096 // tn) / 132) * 132 / (4096 // tm * (4096 // tn))
              for tm in (32, 64, 128, 256) for tn in (32, 64, 128, 256)}  # fmt: skip
-    least = min(waves[tile] for tile in ((32, 32), (64, 64), (64, 128), (128, 64), (128, 128), (128, 256), (256, 128)))
+    tiles = ((32, 32), (64, 64), (64, 128), (128, 64), (128, 128), (128, 256), (256, 128))
+    least = min(waves[tile] for tile in tiles)
     assert found.flops == 2 * 4096**3
     assert roof(found, "matrix") >= ideal * least * (1 - 1e-9)
     assert any(roof(found, "matrix") == pytest.approx(ideal * each) for each in waves.values())
@@ -99,7 +100,7 @@ def test_the_matrix_unit_works_in_whole_blocks():
 
 def test_weight_only_int4_reads_a_quarter_of_the_weights():
     def linear(weight):
-        return one(lambda b: b.linear("up", b.input("x", (1, 16384)), 16384, bias=False, weight_dtype=weight), dtype="fp16")
+        return one(lambda b: b.linear("up", b.input("x", (1, 16384)), 16384, False, weight), dtype="fp16")
 
     activations = 2 * (16384 + 16384)  # either way the weights are more than twice the cache
     half, quarter = (linear(weight).io_bytes["HBM"] - activations for weight in ("fp16", "int4"))

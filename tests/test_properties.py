@@ -264,8 +264,12 @@ def improvements(of):
     """(path, better is less) of every number that a buyer can improve."""
     for path in of.parameters():
         head, _, field = path.partition(".")
-        if path in ("cores", "clock.boost", "power.limit") or field.partition(".")[0] in ("peak", "bandwidth",
-                                                                                        "core_bandwidth", "capacity"):
+        if path in ("cores", "clock.boost", "power.limit") or field.partition(".")[0] in (
+            "peak",
+            "bandwidth",
+            "core_bandwidth",
+            "capacity",
+        ):
             yield path, False
         elif field == "latency" or head == "overhead":
             yield path, True
