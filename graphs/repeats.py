@@ -1,8 +1,8 @@
 """Fold equal layers: a graph that spells out 32 equal layers becomes one layer that stands for 32.
 
 Front ends that read a finished graph (ONNX, PyTorch) give every layer its own ops. Two ops match at a distance if they
-are of one kind, with equal attributes and types, and each input of the one is made that distance after the other's (or is
-the same tensor, or a weight of its own). A run of matches is a repeated block.
+are of one kind, with equal attributes and types, and each input of the one is made that distance after the other's (or
+is the same tensor, or a weight of its own). A run of matches is a repeated block.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from .ir import Graph, Op, verify
 from .operators import OPERATORS
@@ -50,11 +51,11 @@ def fold_repeats(graph: Graph, least: int = 4) -> Graph:
 
 def _largest(graph: Graph, least: int) -> Block | None:
     """The repeated block that takes most ops away, the shortest of equals."""
-    looks = [graph.signature(op) + (op.repeat,) for op in graph.ops]
+    looks = [(*graph.signature(op), op.repeat) for op in graph.ops]
     places: dict[object, list[int]] = defaultdict(list)
     for position, look in enumerate(looks):
         places[look].append(position)
-    gaps = Counter(b - a for found in places.values() for a, b in zip(found, found[1:], strict=False))
+    gaps = Counter(b - a for found in places.values() for a, b in pairwise(found))
     found = [
         block
         for period, times in gaps.most_common(PERIODS)

@@ -595,5 +595,6 @@ def test_elasticities_have_the_sign_of_an_improvement(model, name):
         # What idling takes is no power to work with: a percent more limit is more than a percent of the rest.
         power = found.device.power
         most = power.limit.value / (power.limit.value - power.idle.value) if path == "power.limit" else 1.0
+        most = 2.0 if path == "cores" else most  # one core more may save a whole wave
         assert 0 <= (answer.elasticity if less else -answer.elasticity) <= 1.02 * most, (path, answer)
         assert answer.speedup >= 1 - ROUNDING

@@ -14,7 +14,7 @@ LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 
 
 def spelled_out(layers: int, tap: bool = False, shared: bool = False) -> rc.Graph:
-    """Residual layers one by one, with a mask that all of them read; ``tap``: a result of the second is read at the end."""
+    """Residual layers one by one, with a mask that all read; ``tap``: the second one's result is read at the end."""
     b = rc.GraphBuilder("stack", dtype="bf16")
     x, mask = b.input("x", (4, 16, 32)), b.input("mask", (4, 16, 32))
     weight = b.weight("shared", (32, 32))

@@ -123,7 +123,7 @@ def expected_groups(groups: int, picks: int, per_token: int) -> int:
 def grouped_linear(inputs: tuple[Type, ...], outputs: tuple[Type, ...], attrs: Mapping[str, Any]) -> tuple[Body, ...]:
     """Rows sorted by group, each times its group's matrix: ``x[rows, k] w[groups, n, k]^T (+ bias[groups, n])``.
 
-    attrs: top_k (rows a token was copied to), compute_dtype, out_dtype. Only the experts that some row reaches are read.
+    attrs: top_k (rows a token was copied to), compute_dtype, out_dtype. Experts that no row reaches are not read.
     """
     x, w = inputs[0], inputs[1]
     rows, (groups, n, k) = x[0][0], w[0]
