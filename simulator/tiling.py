@@ -132,7 +132,7 @@ class _Evaluator:
         # With no shared storage before main memory, a factor that fits beside the core stays there over all tiles.
         smaller = np.minimum(product.reads[:, 0], product.reads[:, 1])[:, None] / self.batch
         stays = (smaller <= self.room) & (table.core_level == 0)
-        self.stays = np.where(stays, read * self.fresh, np.inf)
+        self.stays = np.where(stays, read * self.fresh, np.inf) if stays.any() else None
         self.once = (product.reads[:, 2:].sum(axis=1) + product.write)[:, None] - others
         self.one_point = 1 / (self.batch * self.m * self.n)
         self.core_byte = (table.cores / table.bandwidth * table.private).max(axis=0)
@@ -158,9 +158,13 @@ class _Evaluator:
         busy *= self.point
         tile_bytes = used_m * self.row_bytes + used_n * self.column_bytes
         drawn = tile_bytes * self.fresh
-        port = np.minimum(turns * drawn, self.stays / self.cores) * self.port_byte
-        carried = np.minimum(tiles * drawn, self.stays) + self.once
-        share = turns * used_m * used_n * self.one_point
+        port, carried = turns * drawn, tiles * drawn
+        if self.stays is not None:
+            np.minimum(port, self.stays / self.cores, out=port)
+            np.minimum(carried, self.stays, out=carried)
+        port *= self.port_byte
+        carried += self.once
+        share = turns * (used_m * used_n * self.one_point)
         imbalance = share * self.cores
         core_bytes = turns * tile_bytes + share * self.once
         time = np.maximum(busy + self.elementwise, port)
