@@ -101,11 +101,12 @@ class Context:
         """``x[rows, k]`` sorted by group, each row times its group's matrix."""
         b = self.b
         scheme = self.scheme(name)
+        source = self.narrow(x, scheme) if scheme else x
         with b.scope(name):
-            inputs = [x, self.weight(name, (groups, features, b.shape(x)[-1]), scheme)]
+            inputs = [source, self.weight(name, (groups, features, b.shape(x)[-1]), scheme)]
             if bias:
                 inputs.append(b.weight("bias", (groups, features)))
-        return b.op("grouped_linear", *inputs, name=name, top_k=top_k,
+        return b.op("grouped_linear", *inputs, name=name, top_k=top_k, out_dtype=b.dtype if scheme else None,
                     compute_dtype=scheme.activation if scheme else None)  # fmt: skip
 
     def product(self, name: str, equation: str, x: str, shape: tuple[int, ...], module: str = "") -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..operators.attention import executed_pairs
 from .context import Context
 from .spec import Indexer, LatentAttention, Norm
 
@@ -82,7 +83,9 @@ def pick(c: Context, spec: Indexer, rope: int, x: str, compressed: str, keys: st
     weights = b.reshape(c.linear("weights_proj", x, spec.heads, narrow=False), c.batch, c.new, spec.heads, 1)
     q = b.op("mul", q, weights, name="weigh_heads")
     # The heads' scores are summed as they are made: one product over heads and width, as in the fused kernels.
-    scores = b.op("einsum", q, keys, name="scores", equation="bshd,btd->bst", compute_dtype=b.dtype_of(keys))
+    seen = executed_pairs(c.new, c.total, True, 0) / (c.new * c.total)
+    scores = b.op("einsum", q, keys, name="scores", equation="bshd,btd->bst", compute_dtype=b.dtype_of(keys),
+                  density=seen)  # fmt: skip
     count = min(spec.top_k, b.shape(keys)[1])
     b.op("topk", scores, name="top_k", k=count, axis=2)
     return count

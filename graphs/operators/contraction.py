@@ -200,7 +200,10 @@ def _pairwise(terms: tuple[str, ...], result: str, extents: tuple[tuple[str, int
 
 @operator("einsum", "contraction", _einsum_infer)
 def einsum(inputs: tuple[Type, ...], outputs: tuple[Type, ...], attrs: Mapping[str, Any]) -> tuple[Body, ...]:
-    """Any einsum; more than two operands are contracted in pairs, in the order that costs least. attrs: equation."""
+    """Any einsum; more than two operands are contracted in pairs, in the order that costs least.
+
+    attrs: equation, compute_dtype, density (share of the points that a mask leaves).
+    """
     shapes = tuple(t[0] for t in inputs)
     terms, result = _terms(attrs["equation"], shapes)
     extents = _extents(terms, shapes)
@@ -219,7 +222,8 @@ def einsum(inputs: tuple[Type, ...], outputs: tuple[Type, ...], attrs: Mapping[s
             nest(f"{reads} -> {target}[{','.join(kept)}]", {letter: extents[letter] for letter in used},
                  {**{name: kind for _, name, kind in picked}, target: outputs[0][1]},
                  unit="matrix" if product and set(used) - set(kept) else "vector",
-                 ops_per_point=2 if product and set(used) - set(kept) else 1, dtype=dtype)
+                 ops_per_point=2 if product and set(used) - set(kept) else 1, dtype=dtype,
+                 density=float(attrs.get("density", 1.0)))
         )  # fmt: skip
         live.append((kept, target, outputs[0][1]))
     return tuple(bodies)
