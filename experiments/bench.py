@@ -69,7 +69,7 @@ def _sweep(devices: int) -> tuple[Kernels, DeviceTable]:
         kernels = kernels.joined(more)
     base = DeviceTable.of([device("h200")]).take(np.zeros(devices, np.int64))
     factors = np.linspace(0.25, 4.0, devices)
-    return kernels, base.scaled("bandwidth", factors)
+    return kernels, base.scaled("sustained", factors)
 
 
 def cost_rate() -> Result:

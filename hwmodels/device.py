@@ -93,6 +93,8 @@ class MemoryLevel(Section):
     """Bytes a second, or a core cycle, that one instance moves; reads and writes together."""
     core_bandwidth: q.Bandwidth | None = None
     """The most that one core can draw from this level; none where the instance is the only limit."""
+    sustained: q.Share | None = None
+    """Share of the bandwidth that long streams reach, refresh and row changes deducted; derived where left out."""
     latency: q.Latency
     """Time or cycles from a load to its value, nothing else under way."""
     energy: q.EnergyPerByte | None = None
@@ -118,6 +120,10 @@ class MemoryLevel(Section):
         if self.core_bandwidth is None:
             return total
         return min(total, device.cores.value * device.per_second(self.core_bandwidth))
+
+    def sustained_bandwidth(self, device: Device) -> float:
+        """Bytes a second that long streams reach over all instances."""
+        return self.total_bandwidth(device) * (1.0 if self.sustained is None else self.sustained.value)
 
     def bandwidth_of_core(self, device: Device) -> float:
         """Bytes a second that one core can draw while the others are idle."""

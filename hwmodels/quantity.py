@@ -119,11 +119,23 @@ def positive(quantity: Quantity, written: object, *, zero: bool = False, where: 
     raise UnitError("must be positive", where=where, found=split_source(written)[0], expected=expected)
 
 
+def share(quantity: Quantity, written: object, where: str | None = None) -> Quantity:
+    """The quantity itself, where it is above zero and no more than one.
+
+    Raises:
+        UnitError: it is not.
+    """
+    if 0 < quantity.value <= 1:
+        return quantity
+    raise UnitError("not a share", where=where, found=split_source(written)[0], expected="a number from 0 to 1")
+
+
 def _field(*dimensions: str, zero: bool = False) -> BeforeValidator:
     return _reader(lambda value: positive(Quantity.parse(value, *dimensions), value, zero=zero), Quantity)
 
 
 Count = Annotated[Quantity, _field("count")]
+Share = Annotated[Quantity, _reader(lambda value: share(Quantity.parse(value, "count"), value), Quantity)]
 Length = Annotated[Quantity, _field("length")]
 Frequency = Annotated[Quantity, _field("frequency")]
 Capacity = Annotated[Quantity, _field("capacity")]

@@ -1,4 +1,4 @@
-"""Energies that a description leaves out, derived from process node and memory technology.
+"""What a description leaves out, derived from process node and memory technology: energies, sustained bandwidths.
 
 Three published facts and three calibrated factors:
 
@@ -83,6 +83,16 @@ from their voltage and signalling."""
 DRAM_HOST_PJ_PER_BIT = 1.7
 """Memory controller and its side of the interface: brings HBM3e to 45 pJ a byte, as fits H200's board power."""
 
+DRAM_SUSTAINED = {
+    "HBM": 0.78, "HBM2": 0.83, "HBM2e": 0.82, "HBM3": 0.84, "HBM3e": 0.85, "HBM4": 0.85,
+    "GDDR5": 0.75, "GDDR5X": 0.78, "GDDR6": 0.80, "GDDR6X": 0.88, "GDDR7": 0.88,
+    "DDR3": 0.75, "DDR4": 0.80, "DDR5": 0.80,
+    "LPDDR2": 0.70, "LPDDR3": 0.70, "LPDDR4": 0.75, "LPDDR4X": 0.75, "LPDDR5": 0.75, "LPDDR5X": 0.75,
+}  # fmt: skip
+"""Share of the pin bandwidth that long streams reach: refresh, row changes and turns between reads and writes take the
+rest. HBM2 to HBM3e and GDDR5: means over the devices whose catalog entry says ``measured``; GDDR6X and GDDR7: estimated
+from bandwidth tests of consumer boards; DDR: STREAM triad on servers, about four fifths; others estimated between."""
+
 LEAST_ACTIVITY = 0.5
 """Favourable data in runs too short to be throttled take no less than this share of these energies: of 785,808
 measured GEMMs on nine GPUs none beats the power limit by more than 1.55 times (T4), compulsory traffic counted.
@@ -149,6 +159,9 @@ def _filled_level(level: MemoryLevel, nanometres: float, farther: float) -> Memo
     The square-root law is that of one array. A memory that large is built of banks and routed to, and nobody builds a
     level that costs more to reach than the one behind it.
     """
+    standard = {name.lower(): kept for name, kept in DRAM_SUSTAINED.items()}.get(level.technology.lower())
+    if level.sustained is None and standard is not None:
+        level = level.model_copy(update={"sustained": Quantity(standard, "count", SOURCE)})
     if level.energy is not None:
         return level
     joules = min(energy_per_byte(level.technology, level.capacity.value, level.managed, nanometres), farther)

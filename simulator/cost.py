@@ -109,7 +109,7 @@ def _cost(kernels: Kernels, table: DeviceTable, gap: str) -> Costs:
     roofs[2] = kernels.special_ops[:, None] / table.special_peak
     lower = _lower_bound(kernels, table, roofs, least)
     for level in range(levels):
-        np.divide(moved[level], table.bandwidth[level], out=roofs[3 + level])
+        np.divide(moved[level], table.sustained[level], out=roofs[3 + level])
 
     _stream(np.flatnonzero(~kernels.contraction), kernels, table, moved, roofs)
     in_main = table.core_level == 0  # nothing is shared before main memory: tiles draw from it
@@ -173,7 +173,7 @@ def _stream(index: Ints, kernels: Kernels, table: DeviceTable, moved: Floats, ro
     for level in range(table.levels):
         own = np.maximum(moved[level, index] - common, 0.0) * imbalance / table.cores
         busiest = own + np.minimum(common, np.maximum(own, common / table.cores))
-        alone = busiest * table.cores / table.bandwidth[level]
+        alone = busiest * table.cores / table.sustained[level]
         part[3 + level] = np.where(table.private[level] > 0, alone * (level < table.depth), part[3 + level])
         port = np.where(level == table.core_level, busiest / table.port, port)
     _raise_core_level(part, table, port)
@@ -195,11 +195,11 @@ def _tile(index: Ints, kernels: Kernels, table: DeviceTable, moved: Floats, roof
     _place(part, best.busy, best.on_vector)
     for level in range(table.levels):
         part[3 + level] *= 1 + (best.imbalance - 1) * table.private[level]
-        alone = best.core_bytes * table.cores / table.bandwidth[level] * table.private[level]
+        alone = best.core_bytes * table.cores / table.sustained[level] * table.private[level]
         np.maximum(part[3 + level], alone, out=part[3 + level])
         here = level == table.core_level
         carried[level] = np.where(here, best.bytes, carried[level])
-        part[3 + level] = np.where(here, best.bytes / table.bandwidth[level], part[3 + level])
+        part[3 + level] = np.where(here, best.bytes / table.sustained[level], part[3 + level])
     _raise_core_level(part, table, best.port)
     roofs[:, index], moved[:, index] = part, carried
 

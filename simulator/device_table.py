@@ -50,7 +50,8 @@ class DeviceTable:
         vector_granule: (3, D).
         special_peak, special_energy: (D,).
         per_core: partitions of a core that have registers of their own, (D,).
-        bandwidth, capacity, latency, byte_energy: of each level over all instances, (L, D).
+        bandwidth, sustained: of each level over all instances, at the pins and in long streams, (L, D).
+        capacity, latency, byte_energy: of each level, (L, D).
         inner: bytes that a block may take in the storage inside each level, (L, D).
         scratchpad: 1 where the program decides what lies in the level before main memory, 0 for a cache, (D,).
         core_level: the innermost level that cores share; what passes it is cut into one tile a core, (D,).
@@ -73,6 +74,7 @@ class DeviceTable:
     special_energy: Floats
     per_core: Floats
     bandwidth: Floats
+    sustained: Floats
     capacity: Floats
     latency: Floats
     byte_energy: Floats
@@ -126,7 +128,14 @@ class DeviceTable:
         """Columns from devices."""
         columns = [_column(device) for device in devices]
         depth = max(len(column["level_names"]) for column in columns)
-        pad = {"bandwidth": np.inf, "capacity": 0.0, "latency": 0.0, "byte_energy": 0.0, "inner": np.inf}
+        pad = {
+            "bandwidth": np.inf,
+            "sustained": np.inf,
+            "capacity": 0.0,
+            "latency": 0.0,
+            "byte_energy": 0.0,
+            "inner": np.inf,
+        }
         for column in columns:
             for name, value in pad.items():
                 column[name] = [*column[name], *[value] * (depth - len(column[name]))]
@@ -179,6 +188,7 @@ def _column(device: Device) -> dict[str, Any]:
         "special_energy": device.energy("special", special_dtype) or 0.0,
         "per_core": matrix.per_core.value,
         "bandwidth": [level.total_bandwidth(device) for level in levels],
+        "sustained": [level.sustained_bandwidth(device) for level in levels],
         "capacity": [level.total_capacity(device) for level in levels],
         "latency": [level.latency_seconds(device) for level in levels],
         "byte_energy": [level.energy_per_byte() for level in levels],

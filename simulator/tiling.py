@@ -117,7 +117,7 @@ class _Evaluator:
         self.lanes = np.where(vector, granule[0] * granule[1], 1.0) if vector.any() else None
         self.granule = None if vector.all() else tuple(np.where(vector, 1.0, granule[axis]) for axis in (0, 1))
         self.cores, self.port_byte = table.cores, 1 / table.port
-        self.shared_byte = 1 / table.at_core_level(table.bandwidth)
+        self.shared_byte = 1 / table.at_core_level(table.sustained)
         self.room = table.at_core_level(table.inner)
         self.longest_split = np.maximum(1.0, k / SPLIT_K)
         # Seconds that a point of the padded result takes a core; density and fused work are in matrix_ops.
@@ -135,7 +135,7 @@ class _Evaluator:
         self.stays = np.where(stays, read * self.fresh, np.inf) if stays.any() else None
         self.once = (product.reads[:, 2:].sum(axis=1) + product.write)[:, None] - others
         self.one_point = 1 / (self.batch * self.m * self.n)
-        self.core_byte = (table.cores / table.bandwidth * table.private).max(axis=0)
+        self.core_byte = (table.cores / table.sustained * table.private).max(axis=0)
         self.elementwise = roofs[1] * self.on_vector  # the same lanes do both, one after the other
         self.floor, self.on_core = np.maximum(roofs[1], roofs[2]), np.zeros_like(roofs[0])
         joules = energy[0] + energy[1] + energy[2]

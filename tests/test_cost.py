@@ -123,7 +123,11 @@ def test_a_vector_addition_moves_three_vectors_at_the_bandwidth():
     found = one(lambda b: b.add(b.input("x", (n,)), b.input("y", (n,))))
     assert found.io_bytes == dict.fromkeys(found.level_names, 3 * 2 * n)
     assert found.bottleneck == "HBM"
-    assert found.latency_s - found.costs.overhead[0, 0] == pytest.approx(6 * n / 4.8e12)
+    # 4.8 TB/s at the pins, of which long streams reach the share that the catalog gives with its source.
+    reached = found.device.level("HBM").sustained.value * 4.8e12
+    assert 0.8 * 4.8e12 < reached < 4.8e12
+    assert found.latency_s - found.costs.overhead[0, 0] == pytest.approx(6 * n / reached)
+    assert found.latency_lower_bound_s == pytest.approx(6 * n / 4.8e12)
 
 
 def test_a_broadcast_operand_is_read_once():
@@ -134,7 +138,9 @@ def test_a_broadcast_operand_is_read_once():
 def test_gigabytes_are_not_gibibytes():
     decimal, binary = (one(lambda b: b.op("relu", b.input("x", (1 << 28,))), changes={"HBM.bandwidth": speed})
                        for speed in ("1 GB/s", "1 GiB/s"))  # fmt: skip
-    assert roof(decimal, "HBM") == 2**30 / GB and roof(binary, "HBM") == 2**30 / GiB == 1.0
+    share = decimal.device.level("HBM").sustained.value
+    assert roof(decimal, "HBM") * share == pytest.approx(2**30 / GB)
+    assert roof(binary, "HBM") * share == pytest.approx(2**30 / GiB) == 1.0
     assert device("h200").main_memory.capacity.value == 141 * GiB
 
 
