@@ -42,7 +42,7 @@ def predict(
 
 def compare(
     model: Model,
-    on: Sequence[str | Path | Device],
+    on: Sequence[str | Path | Device] | str | Path | Device,
     *,
     style: str | Style = "compiled",
     changes: Mapping[str, str | float] | None = None,
@@ -50,6 +50,8 @@ def compare(
     **options: Any,
 ) -> list[Estimate]:
     """What a model costs on each of several devices, in their order. The arguments are those of :func:`predict`."""
+    if isinstance(on, str | Path | Device):
+        on = [on]
     if not on:
         raise OptionError("no device to compare", expected="at least one")
     devices = [each if isinstance(each, Device) else find_device(each) for each in on]

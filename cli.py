@@ -110,7 +110,8 @@ def compare(
     batch: Batch = 1, seq: Seq = None, context: Context = None, phase: Phase = None, dtype: Dtype = None,
     style: StyleOption = "compiled", set_: Changes = None, dim: Dims = None, shape: Shape = None,
     allow_unknown: Unknown = False,
-    plot: Annotated[Path | None, typer.Option(help="Roofline figure: .png, .svg or .pdf.")] = Path("roofline.png"),
+    plot: Annotated[Path | None, typer.Option(
+        help="Roofline figure: .png, .svg or .pdf; roofline.png if left out, none with --json.")] = None,
     as_json: AsJson = False, output: Output = None,
 ) -> None:  # fmt: skip
     """A model on several devices: a table and a roofline figure."""
@@ -122,6 +123,8 @@ def compare(
     options = {"batch": batch, "seq": seq, "context": context, "phase": phase, "dtype": dtype, "style": style,
                "set_": set_, "dim": dim, "shape": shape, "allow_unknown": allow_unknown}  # fmt: skip
     estimates = _estimates(model, names, options)
+    if plot is None and not as_json:
+        plot = Path("roofline.png")
     record = {"schema": "roofcast/comparison/1", "estimates": [each.to_dict() for each in estimates]}
     if plot is not None:
         from .experiments.roofline import roofline

@@ -8,6 +8,7 @@ counted as 2); only this module knows prefixes. ``GB`` is 1e9 bytes and ``GiB`` 
 from __future__ import annotations
 
 import functools
+import math
 import re
 from typing import NamedTuple
 
@@ -114,7 +115,10 @@ def _split(text: str | float, dimensions: tuple[str, ...]) -> tuple[float, str]:
     match = _SPELLING.fullmatch(str(text))
     if isinstance(text, bool) or match is None:
         raise UnitError("not a number with a unit", found=str(text), expected=_expected(dimensions))
-    return float(match[1].replace("_", "")), match[2] or ""
+    number = float(match[1].replace("_", ""))
+    if not math.isfinite(number):
+        raise UnitError("too large a number", found=str(text), expected=_expected(dimensions))
+    return number, match[2] or ""
 
 
 _EXAMPLES = {

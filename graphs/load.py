@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import ModelError
+from ..errors import ModelError, OptionError
 from .ir import Graph
 from .request import Request
 
@@ -57,6 +57,9 @@ def load(
                 "a Python module needs the shapes of its inputs", where=text, expected="--shape 8,3,224,224"
             )
         return fold_repeats(load_file(text, shape, request=request, allow_unknown=allow_unknown))
+    if shape is not None:
+        raise OptionError("only a Python module takes the shapes of its inputs", where="shape", found=shape,
+                          expected=f"none for {text}: use batch, seq or dims")  # fmt: skip
     path = Path(text).expanduser()
     if path.suffix == ".onnx":
         from .onnx_import import load_onnx

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Integral
 
 from ..dtypes import dtype_name
 from ..errors import OptionError
@@ -34,11 +35,15 @@ class Request:
 
     def __post_init__(self) -> None:
         for name, value, least in (("batch", self.batch, 1), ("seq", self.seq, 1), ("context", self.context, 0)):
-            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < least):
+            if value is not None and (isinstance(value, bool) or not isinstance(value, Integral) or value < least):
                 raise OptionError("not a usable size", where=name, found=value, expected=f"a whole number >= {least}")
         for name, value in self.dims.items():
-            if not isinstance(value, int) or value < 1:
+            if isinstance(value, bool) or not isinstance(value, Integral) or value < 1:
                 raise OptionError("not a usable size", where=f"dim {name}", found=value, expected="a whole number >= 1")
+            object.__setattr__(self, "dims", {**self.dims, name: int(value)})
+        for name in ("batch", "seq", "context"):
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, int(getattr(self, name)))
         if self.phase is not None and self.phase not in PHASES:
             raise OptionError("unknown phase", where="phase", found=self.phase, expected=" or ".join(PHASES),
                               choices=PHASES)  # fmt: skip

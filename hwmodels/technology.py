@@ -66,8 +66,8 @@ CPU vector: 56 cores of a 350 W server sustain AVX-512 near its all-core clock. 
 SRAM_PJ_PER_BYTE = 1.25
 SRAM_REFERENCE_BYTES = 8192.0
 SRAM_OVERHEAD = 3.0
-"""Tags, crossbar and repeaters over the bare array: with it, a byte from HBM through L2 to a core costs the 56 to 66
-pJ that fit board power over 12,893 bf16 and 26,566 fp8 GEMMs on H200."""
+"""Tags, crossbar and repeaters of a cache over the bare array, which is all that a scratchpad is: with it, a byte from
+HBM through L2 to a core costs the 56 to 66 pJ that fit board power over 12,893 bf16 and 26,566 fp8 GEMMs on H200."""
 REGISTER_BANK_BYTES = 8192.0
 """Registers are read from banks of at most this size, however large the register file is."""
 
@@ -131,7 +131,7 @@ def energy_per_byte(technology: str, capacity: float, managed: str, nanometres: 
         return 8 * (standard + DRAM_HOST_PJ_PER_BIT) * 1e-12
     accessed = min(capacity, REGISTER_BANK_BYTES) if managed == "registers" else capacity
     array = SRAM_PJ_PER_BYTE * math.sqrt(max(accessed, 1.0) / SRAM_REFERENCE_BYTES) * process_scale(nanometres)
-    return array * SRAM_OVERHEAD * 1e-12
+    return array * (1.0 if managed == "scratchpad" else SRAM_OVERHEAD) * 1e-12
 
 
 def fill(device: Device) -> Device:

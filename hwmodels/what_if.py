@@ -8,7 +8,7 @@ from typing import Any
 from .. import units
 from ..errors import DeviceError, UnitError
 from .device import UNIT_KINDS, ComputeUnit, Device, Section
-from .quantity import Quantity, positive
+from .quantity import Quantity, positive, share
 
 _ZERO_ALLOWED = ("overhead.", ".latency")
 _FIXED = ("process",)  # a new process changes energies, clocks and area at once: describe that device instead
@@ -84,6 +84,8 @@ def _new_value(old: Quantity, path: str, value: str | float) -> Quantity:
         expected = "a factor such as 'x2'" if relative else error.expected
         raise UnitError(error.message, where=path, found=text, expected=expected, choices=error.nearest) from error
     new = old.scaled(measure.value, source) if relative else Quantity(measure.value, measure.dimension, source)
+    if path.endswith(".sustained"):
+        return share(new, value, where=path)
     return positive(new, value, zero=any(part in path for part in _ZERO_ALLOWED), where=path)
 
 

@@ -51,7 +51,18 @@ def save(estimate: Estimate, path: Path) -> None:
 
 
 def whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Let ``write`` fill a temporary file beside ``path``, then put it in place: nobody sees half a file."""
+    """Let ``write`` fill a temporary file beside ``path``, then put it in place: nobody sees half a file.
+
+    Raises:
+        OptionError: the system does not let the file be written.
+    """
+    try:
+        _whole(path, write)
+    except OSError as error:
+        raise OptionError(f"cannot be written: {error.strerror or error}", where="output", found=str(path)) from error
+
+
+def _whole(path: Path, write: Callable[[Path], Any]) -> None:
     handle, name = tempfile.mkstemp(dir=path.absolute().parent, prefix=f".{path.name}.", suffix=path.suffix)
     os.close(handle)
     part = Path(name)

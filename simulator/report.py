@@ -151,7 +151,7 @@ def render_comparison(estimates: Sequence[Estimate]) -> RenderableType:
             memory,
             e.bottleneck,
         )
-    warnings = [Text(f"warning: {each}", style="yellow") for e in estimates for each in e.warnings]
+    warnings = [Text(f"warning: {e.device.name}: {each}", style="yellow") for e in estimates for each in e.warnings]
     return Group(table, *warnings)
 
 

@@ -44,6 +44,8 @@ FUSION_RULES: tuple[FusionRule, ...] = (
           "What is reduced is computed as it is summed."),
     _rule("reduction epilogue", "reduction", "pointwise", None,
           "A function of the reduced value is applied before it is stored."),
+    _rule("scan epilogue", "recurrence", "pointwise", None,
+          "Gates and activations are applied as a scan or a short convolution over time stores its results."),
     _rule("copy chain", "movement", "movement pointwise quantization", None,
           "Successive copies are one change of index, and elementwise ops happen on the way."),
     _rule("copy epilogue", "pointwise", "movement", "movement",

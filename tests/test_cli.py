@@ -109,6 +109,17 @@ def test_compare_prints_a_table_and_draws_a_roofline(tmp_path):
     assert [each["device"] for each in found["estimates"]] == ["A100 SXM 80GB", "H100 SXM"]
 
 
+def test_warnings_of_a_comparison_name_the_device(tmp_path):
+    text = ok("compare", "resnet50", "--on", "a100,h100", cwd=tmp_path)
+    assert "warning: A100 SXM 80GB: fp32" in text and "warning: H100 SXM: fp32" in text
+
+
+def test_a_folder_is_no_output_file(tmp_path):
+    (tmp_path / "x.json").mkdir()
+    assert "cannot be written" in refused("predict", "alexnet", "--on", "h200", "-o", "x.json", cwd=tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.json"]
+
+
 def test_lists():
     devices = json.loads(ok("devices", "--json"))
     assert len(devices) >= 40 and {"key", "name", "memory_bandwidth"} <= set(devices[0])
@@ -148,6 +159,8 @@ def test_benchmarks_can_be_run_by_name():
         (("predict", "missing.onnx", "--on", "h200"), ("missing.onnx",)),
         (("predict", "missing.json", "--on", "h200"), ("missing.json",)),
         (("predict", "net.py:Net", "--on", "h200"), ("--shape",)),
+        (("predict", "resnet50", "--on", "h200", "--shape", "3,224,224"), ("shape", "only a Python module")),
+        (("predict", "resnet50", "--on", "h200", "-o", "/proc/x.json"), ("cannot be written", "x.json")),
         (("compare", "resnet50", "--on", "a100,nope"), ("no such device", "nope")),
         (("compare", "resnet50", "--on", ","), ("no device",)),
         (("compare", "resnet50", "--on", "a100", "--plot", "r.bmp"), (".png",)),

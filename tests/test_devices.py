@@ -266,8 +266,9 @@ def test_every_parameter_can_be_scaled(key: str, data: st.DataObject) -> None:
     found = device(key)
     paths = sorted(path for path in found.parameters() if path not in ("process", "cores", "power.idle"))
     path = data.draw(st.sampled_from(paths))
-    changed = found.what_if({path: "x2"})
-    assert changed.parameters()[path].value == pytest.approx(2 * found.parameters()[path].value)
+    factor = 0.5 if path.endswith(".sustained") else 2
+    changed = found.what_if({path: f"x{factor}"})
+    assert changed.parameters()[path].value == pytest.approx(factor * found.parameters()[path].value)
     others = {name: number for name, number in changed.parameters().items() if name != path}
     if path != "clock.boost":
         assert others == {name: number for name, number in found.parameters().items() if name != path}
@@ -287,6 +288,7 @@ def test_every_parameter_can_be_scaled(key: str, data: st.DataObject) -> None:
         ("HBM.bandwidth", "xfast", UnitError, "expected a factor such as 'x2'"),
         ("HBM.bandwidth", "6e12", UnitError, "the unit is missing"),
         ("cores", "0", UnitError, "must be positive"),
+        ("HBM.sustained", "x2", UnitError, "HBM.sustained: not a share"),
         ("power.limit", "50 W", DeviceError, "power.limit must stay above power.idle"),
     ],
 )

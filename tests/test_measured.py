@@ -1,5 +1,7 @@
 """The analytical model against measured kernels, where the optional data is at hand; `pytest -s` prints the table."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -37,7 +39,7 @@ def test_long_products_come_out_right_and_none_beats_the_bound(data, name):
     found = cost(kernels, DeviceTable.of([device(name)]))
     error = found.latency[:, 0] / seconds - 1
     print(f"\n{name}: {len(seconds)} rows")
-    for low, high in zip(EDGES_US, EDGES_US[1:], strict=False):
+    for low, high in pairwise(EDGES_US):
         part = error[(seconds >= low * 1e-6) & (seconds < high * 1e-6)]
         if len(part):
             print(f"  {low:6g} to {high:g} us: {len(part):6d} rows, median error {100 * np.median(part):+.0f} %, "

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
-from roofcast.errors import GraphError, ModelError, RoofcastError, UnknownOperatorError
+from roofcast.errors import GraphError, ModelError, OptionError, RoofcastError, UnknownOperatorError
 from roofcast.graphs.onnx_import import load_onnx
 from roofcast.graphs.request import Request
 
@@ -208,6 +208,22 @@ def test_unbound_and_unknown_axes_are_named(dynamic, shape, request_, words):
     assert "model.onnx" in str(error.value)
     for word in words:
         assert word in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("shape", "request_", "message"),
+    [
+        (["batch", 4, 16], Request(batch=2, dims={"batch": 3}), "batch is given twice"),
+        (["rows", 4, 16], Request(batch=2, dims={"rows": 3}), "batch is given twice"),
+        ([2, 4, 16], Request(batch=3, dims={"batch": 4}), "batch is given twice"),
+        (["batch", "width", 16], Request(seq=3, dims={"width": 5}), "seq: no dynamic axis is called so"),
+        ([2, 4, 16], Request(context=3), "context: no dynamic axis is called so"),
+        ([2, 4, 16], Request(phase="decode"), "no such phase"),
+    ],
+)
+def test_options_without_effect_are_refused(dynamic, shape, request_, message):
+    with pytest.raises(OptionError, match=message):
+        load_onnx(dynamic(shape), request_)
 
 
 # -- a batch that the file fixes -----------------------------------------------------------------------------------

@@ -417,13 +417,13 @@ def test_more_work_for_a_zoo_model_is_never_cheaper(model, options, axis, values
                 assert_no_less(found[i], found[i + 1], (style, name, axis, values[i : i + 2]))
 
 
-@pytest.mark.xfail(reason="what all pieces share (a state, a scalar result) counts as spread over them", strict=True)
 @pytest.mark.parametrize("step", SPREAD[:1])
 def test_two_rows_take_no_less_than_one(step):
+    """Up to the bytes of one result element, which counts as spread over the cores that make it."""
     program = Program((step,), (False,))
     small, large = (program.build(Size(batch, 1, 256)) for batch in (1, 2))
-    times = [estimate(each, device("h200"), "eager").latency_s for each in (small, large)]
-    assert times == sorted(times)
+    one, two = (estimate(each, device("h200"), "eager").latency_s for each in (small, large))
+    assert two >= one * (1 - 1e-6)
 
 
 @pytest.mark.parametrize("family", [

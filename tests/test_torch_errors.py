@@ -66,6 +66,8 @@ def test_wrong_inputs_are_refused():
         load_module(linear, [(4, 6), (4, 6)])
     with pytest.raises(OptionError, match=r"not an extent.*'bach'.*did you mean 'batch'"):
         load_module(linear, "bach,6")
+    with pytest.raises(OptionError, match=r"not an extent; found '0'"):
+        load_module(linear, "0,6")
     with pytest.raises(OptionError, match=r"bfloat61.*did you mean"):
         load_module(linear, "bfloat61:4,6")
     with pytest.raises(OptionError, match=r"batch: no input shape uses this size"):

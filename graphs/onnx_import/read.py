@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ...errors import ModelError
+from ...errors import ModelError, OptionError
 from ..request import Request
 from .constants import ELEMENT_TYPES, drop_payload
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _BATCH = re.compile(r"^(n|b|bs|bsz)$|batch", re.IGNORECASE)
 _SEQUENCE = re.compile(r"^(s|t)$|seq|len|time|token|frame|past|width|height", re.IGNORECASE)
+_OPTIONS = {"context": re.compile("past|context"), "seq": re.compile("^seq")}
 _ARITHMETIC = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.FloorDiv: operator.floordiv,
                ast.Div: operator.floordiv}  # fmt: skip
 
@@ -126,7 +127,10 @@ def bind(model: ModelProto, request: Request, where: str) -> Batch:
 
     Raises:
         ModelError: an axis that nothing binds, a name that no axis has, an input that is no tensor.
+        OptionError: a batch given twice; a phase, ``seq`` or ``context`` that the file has no use for.
     """
+    if request.phase not in (None, "forward"):
+        raise OptionError("an ONNX file has no such phase", where="phase", found=request.phase, expected="forward")
     inputs = real_inputs(model.graph)
     for value in inputs:
         if not value.type.HasField("tensor_type") or not value.type.tensor_type.HasField("shape"):
@@ -144,6 +148,10 @@ def bind(model: ModelProto, request: Request, where: str) -> Batch:
             raise ModelError("no dynamic axis has this name", where=where, found=name, choices=symbols,
                              expected=" or ".join(symbols) or "no --dim: every axis is fixed")  # fmt: skip
     axes = _batch_axes(symbols, inputs)
+    for name in ("batch", *axes[:1]):
+        if request.batch > 1 and request.dims.get(name, request.batch) != request.batch:
+            raise OptionError("the batch is given twice", where=f"dim {name}", found=request.dims[name],
+                              expected=f"{request.batch}, as the option batch says")  # fmt: skip
     batch = next((dims[axis] for axis in axes if axis in dims), batch)
     sizes = {**_usual(symbols, request), **dict.fromkeys(axes, batch), **dims}
     changed = Batch(batch, batch) if axes else _override(inputs, asked, batch)
@@ -185,11 +193,16 @@ def _batch_axes(symbols: Mapping[str, None], inputs: list[ValueInfoProto]) -> li
 def _usual(symbols: Mapping[str, None], request: Request) -> dict[str, int]:
     """Sizes that the request's sequence and context give to axes called so."""
     sizes: dict[str, int] = {}
-    for symbol in symbols:
-        if re.search("past|context", symbol) and request.context is not None:
-            sizes[symbol] = request.context
-        elif re.search("^seq", symbol) and request.seq is not None:
-            sizes[symbol] = request.seq
+    for option, pattern in _OPTIONS.items():
+        size = getattr(request, option)
+        if size is None:
+            continue
+        axes = [symbol for symbol in symbols if pattern.search(symbol) and symbol not in sizes]
+        if not axes:
+            others = " or ".join(f"--dim {symbol}=N" for symbol in symbols)
+            raise OptionError("no dynamic axis is called so", where=option, found=size,
+                              expected=others or "no such option: every axis is fixed")  # fmt: skip
+        sizes.update(dict.fromkeys(axes, size))
     return sizes
 
 

@@ -91,10 +91,10 @@ class Binder:
         try:
             value = int(word)
         except ValueError:
-            value = -1
-        if value < 0:
+            value = 0
+        if value < 1:
             raise OptionError("not an extent", where=f"shape {text}", found=word, choices=named,
-                              expected="whole numbers or names given by --batch, --seq or --dim")  # fmt: skip
+                              expected="whole numbers >= 1 or names given by --batch, --seq or --dim")  # fmt: skip
         return value
 
     def check_used(self, inputs: Any) -> None:
