@@ -114,11 +114,12 @@ def _cost(kernels: Kernels, table: DeviceTable, gap: str) -> Costs:
     _stream(np.flatnonzero(~kernels.contraction), kernels, table, moved, roofs)
     in_main = table.core_level == 0  # nothing is shared before main memory: tiles draw from it
     held = (factors * in_main, others * in_main)
-    _tile(np.flatnonzero(kernels.contraction), kernels, table, moved, roofs, energy, held)
+    fastest = _tile(np.flatnonzero(kernels.contraction), kernels, table, moved, roofs, energy, held)
 
     for level in range(levels):
         np.multiply(moved[level], table.byte_energy[level], out=energy[3 + level])
     np.divide(energy.sum(axis=0), table.limit - table.idle, out=roofs[-1])
+    np.minimum(roofs, fastest, out=roofs)
     gaps = table.gap_eager if gap == "eager" else table.gap_graph
     chain = table.at_core_level(table.latency)
     overhead = kernels.gaps[:, None] * gaps + table.latency[0] + (kernels.serial[:, None] - 1) * chain
@@ -185,10 +186,11 @@ def _stream(index: Ints, kernels: Kernels, table: DeviceTable, moved: Floats, ro
 
 
 def _tile(index: Ints, kernels: Kernels, table: DeviceTable, moved: Floats, roofs: Floats, energy: Floats,
-          held: tuple[Floats, Floats]) -> None:  # fmt: skip
-    """Products: sets the roofs and the traffic that follow from the best tile of each."""
+          held: tuple[Floats, Floats]) -> Floats:  # fmt: skip
+    """Products: sets the roofs and the traffic that follow from the tile of each; returns what no roof may exceed."""
+    most = np.full(roofs.shape[1:], np.inf)
     if not len(index):
-        return
+        return most
     part, carried = roofs[:, index], moved[:, index]
     factors, others = held
     best = best_tile(kernels.take(index), table, carried, part, energy[:, index], (factors[index], others[index]))
@@ -202,6 +204,8 @@ def _tile(index: Ints, kernels: Kernels, table: DeviceTable, moved: Floats, roof
         part[3 + level] = np.where(here, best.bytes / table.sustained[level], part[3 + level])
     _raise_core_level(part, table, best.port)
     roofs[:, index], moved[:, index] = part, carried
+    most[index] = best.time
+    return most
 
 
 def _raise_core_level(roofs: Floats, table: DeviceTable, port: Floats) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,9 @@ MATRIX_TILES = ((32, 32), (64, 64), (64, 128), (128, 64), (128, 128), (128, 256)
 VECTOR_TILES = ((1, 256), (256, 1), *MATRIX_TILES)
 """Tiles of the result (rows, columns) that a core may work on; those whose accumulators do not fit drop out."""
 
+NEARLY = 1.02
+"""Of the tiles that are this close to the fastest, the one that moves least is taken, at the fastest one's time."""
+
 SPLIT_K = 512
 """The reduction is only split between cores down to pieces this long, so that a piece outweighs summing the parts."""
 
@@ -25,7 +29,7 @@ class Tiling:
     """The best tile's consequences, each (K, D).
 
     Attributes:
-        time: seconds of the slowest resource.
+        time: seconds of the slowest resource under the fastest tile.
         busy: seconds of the unit that multiplies, its last wave part empty.
         port: seconds for what each core draws through its port.
         bytes: moved at the level that cores share.
@@ -45,7 +49,7 @@ class Tiling:
 
 def best_tile(product: Kernels, table: DeviceTable, moved: Floats, roofs: Floats, energy: Floats,
               held: tuple[Floats, Floats]) -> Tiling:  # fmt: skip
-    """For each product and device the tile whose slowest resource is fastest, and among equals moves least.
+    """For each product and device a tile whose slowest resource is as fast as any, and that moves little.
 
     Args:
         product: products only, K rows.
@@ -74,20 +78,25 @@ def best_tile(product: Kernels, table: DeviceTable, moved: Floats, roofs: Floats
 def _best(evaluate: _Evaluator) -> Tiling:
     vector = evaluate.on_vector > 0
     tiles = VECTOR_TILES if vector.any() else MATRIX_TILES
-    time = np.full(vector.shape, np.inf)
-    carried = np.full_like(time, np.inf)
-    chosen = np.zeros(time.shape, np.int64)
+    tried: list[tuple[int, Floats, Floats]] = []
+    fastest = np.full(vector.shape, np.inf)
     for number, tile in enumerate(tiles):
         allowed = _allowed(tile, evaluate.room, vector)
-        if not allowed.any():
-            continue
-        found = evaluate(*tile)
-        better = ((found.time < time) | ((found.time == time) & (found.bytes < carried))) & allowed
-        np.copyto(time, found.time, where=better)
-        np.copyto(carried, found.bytes, where=better)
-        chosen[better] = number
-    sizes = np.array(tiles, np.float64)[chosen]
-    return evaluate(sizes[:, :, 0], sizes[:, :, 1])
+        if allowed.any():
+            found = evaluate(*tile)
+            time = found.time if allowed.all() else np.where(allowed, found.time, np.inf)
+            np.minimum(fastest, time, out=fastest)
+            tried.append((number, time, found.carried))
+    nearly, least = fastest * NEARLY, np.full(vector.shape, np.inf)
+    frugal = np.zeros(vector.shape, np.int64)
+    for number, time, carried in tried:
+        better = (time <= nearly) & (carried < least)
+        np.copyto(least, carried, where=better)
+        np.copyto(frugal, number, where=better)
+    sizes = np.array(tiles, np.float64)
+    chosen = evaluate(sizes[frugal, 0], sizes[frugal, 1])
+    imbalance, core_bytes = chosen.turns * chosen.points * evaluate.cores, chosen.turns * chosen.core_bytes
+    return Tiling(fastest, chosen.busy, chosen.port, chosen.carried, imbalance, core_bytes, evaluate.on_vector)
 
 
 def _allowed(tile: tuple[int, int], room: Floats, vector: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -96,6 +105,18 @@ def _allowed(tile: tuple[int, int], room: Floats, vector: NDArray[np.bool_]) -> 
     if min(tile) == 1:
         return vector & (fits | (tile == VECTOR_TILES[0]))
     return fits | ~vector if tile == MATRIX_TILES[0] else fits
+
+
+class _Tried(NamedTuple):
+    """A tile's time, roofs and traffic; turns of the busiest core, and a tile's share of the points and its bytes."""
+
+    time: Floats
+    busy: Floats
+    port: Floats
+    carried: Floats
+    turns: Floats
+    points: Floats
+    core_bytes: Floats
 
 
 class _Evaluator:
@@ -128,27 +149,32 @@ class _Evaluator:
         # Operands of the epilogue, the result, less what the cores hold of these and of the factors.
         factors, others = held
         read = product.reads[:, :2].sum(axis=1)[:, None]
-        self.fresh = 1 - factors / np.where(read > 0, read, 1.0)
-        # With no shared storage before main memory, a factor that fits beside the core stays there over all tiles.
-        smaller = np.minimum(product.reads[:, 0], product.reads[:, 1])[:, None] / self.batch
-        stays = (smaller <= self.room) & (table.core_level == 0)
-        self.stays = np.where(stays, read * self.fresh, np.inf) if stays.any() else None
-        self.once = (product.reads[:, 2:].sum(axis=1) + product.write)[:, None] - others
+        self.once: Floats = (product.reads[:, 2:].sum(axis=1) + product.write)[:, None]
+        self.fresh: Floats | float = 1.0
+        self.stays: Floats | None = None
+        if (table.core_level == 0).any():
+            self.once = self.once - others
+            self.fresh = 1 - factors / np.where(read > 0, read, 1.0)
+            # With no shared storage before main memory, a factor that fits beside the core stays there over all tiles.
+            smaller = np.minimum(product.reads[:, 0], product.reads[:, 1])[:, None] / self.batch
+            stays = (smaller <= self.room) & (table.core_level == 0)
+            self.stays = np.where(stays, read * self.fresh, np.inf)
         self.one_point = 1 / (self.batch * self.m * self.n)
         self.core_byte = (table.cores / table.sustained * table.private).max(axis=0)
         self.elementwise = roofs[1] * self.on_vector  # the same lanes do both, one after the other
-        self.floor, self.on_core = np.maximum(roofs[1], roofs[2]), np.zeros_like(roofs[0])
+        self.floor, on_core = np.maximum(roofs[1], roofs[2]), np.zeros_like(roofs[0])
         joules = energy[0] + energy[1] + energy[2]
         for level in range(table.levels):
             private, here = table.private[level], level == table.core_level
-            np.maximum(self.on_core, roofs[3 + level] * private, out=self.on_core)
+            np.maximum(on_core, roofs[3 + level] * private, out=on_core)
             np.maximum(self.floor, np.where(here | (private > 0), 0.0, roofs[3 + level]), out=self.floor)
             joules += moved[level] * np.where(here, 0.0, table.byte_energy[level])
         self.power_floor = joules / (table.limit - table.idle)
         self.power_byte = table.at_core_level(table.byte_energy) / (table.limit - table.idle)
         np.maximum(self.floor, self.power_floor, out=self.floor)
+        self.on_cores = on_core * self.cores
 
-    def __call__(self, tile_m: float | Floats, tile_n: float | Floats) -> Tiling:
+    def __call__(self, tile_m: float | Floats, tile_n: float | Floats) -> _Tried:
         used_m, used_n = np.minimum(self.m, tile_m), np.minimum(self.n, tile_n)
         tiles = self.batch * np.ceil(self.m / tile_m) * np.ceil(self.n / tile_n)
         # Fewer tiles than cores: the reduction is split, so that more cores have something to do.
@@ -158,22 +184,19 @@ class _Evaluator:
         busy *= self.point
         tile_bytes = used_m * self.row_bytes + used_n * self.column_bytes
         drawn = tile_bytes * self.fresh
-        port, carried = turns * drawn, tiles * drawn
+        port, carried = turns * (drawn * self.port_byte), tiles * drawn
         if self.stays is not None:
-            np.minimum(port, self.stays / self.cores, out=port)
+            np.minimum(port, self.stays / self.cores * self.port_byte, out=port)
             np.minimum(carried, self.stays, out=carried)
-        port *= self.port_byte
-        carried += self.once
-        share = turns * (used_m * used_n * self.one_point)
-        imbalance = share * self.cores
-        core_bytes = turns * tile_bytes + share * self.once
+        carried = carried + self.once
+        points = used_m * used_n * self.one_point
+        core_bytes = tile_bytes + points * self.once
         time = np.maximum(busy + self.elementwise, port)
         np.maximum(time, self.floor, out=time)
         np.maximum(time, carried * self.shared_byte, out=time)
-        np.maximum(time, self.on_core * imbalance, out=time)
-        np.maximum(time, core_bytes * self.core_byte, out=time)
+        np.maximum(time, turns * np.maximum(points * self.on_cores, core_bytes * self.core_byte), out=time)
         np.maximum(time, self.power_floor + carried * self.power_byte, out=time)
-        return Tiling(time, busy, port, carried, imbalance, core_bytes, self.on_vector)
+        return _Tried(time, busy, port, carried, turns, points, core_bytes)
 
     def _padded(self, used_m: Floats, used_n: Floats) -> Floats:
         """Points of a tile that the unit works through: whole steps of its array, or whole vectors."""

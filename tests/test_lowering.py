@@ -32,8 +32,8 @@ NORMS = {
                                ["layer_norm+mul"]),
     "reduction prologue": (lambda b, x: b.op("reduce_sum", b.op("square", x), axes=(1,)), ["square+reduce_sum"]),
     "reduction epilogue": (lambda b, x: b.op("sqrt", b.op("reduce_sum", x, axes=(1,))), ["reduce_sum+sqrt"]),
-    "scan epilogue": (lambda b, x: b.op("silu", b.op("causal_conv1d", b.reshape(x, 1, 64, 256), b.weight("w", (64, 4)))),
-                      ["causal_conv1d+silu"]),
+    "scan epilogue": (lambda b, x: b.op("silu", b.op("causal_conv1d", b.reshape(x, 1, 64, 256), b.weight("w", (64, 4)))
+                                        ), ["causal_conv1d+silu"]),
     "copy chain": (lambda b, x: b.op("relu", b.op("transpose", x, perm=(1, 0))), ["transpose+relu"]),
     "copy epilogue": (lambda b, x: b.op("transpose", b.op("relu", x), perm=(1, 0)), ["relu+transpose"]),
     "lookup epilogue": (lambda b, x: b.op("relu", b.embedding("table", b.input("ids", (9,), "int64"), 99, 256)),
