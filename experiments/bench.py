@@ -90,7 +90,7 @@ _TEN_MILLION = """
 import resource
 from roofcast.experiments import bench
 from roofcast.simulator import latency
-kernels, table = bench._sweep(10_000_000 // 400)
+kernels, table = bench._sweep(32_000)
 latency(kernels, table)
 print(len(kernels) * len(table), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
