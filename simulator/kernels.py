@@ -44,11 +44,11 @@ class Row(NamedTuple):
     reads: tuple[float, ...] = (0.0,) * READ_SLOTS
     reuse: tuple[float, ...] = (np.inf,) * READ_SLOTS
     write: float = 0.0
-    write_reuse: float = np.inf
     element: float = 4.0
     parallel: float = 1.0
     serial: float = 1.0
     gaps: float = 1.0
+    write_reuse: float = np.inf
 
 
 class Launch(NamedTuple):
@@ -57,20 +57,20 @@ class Launch(NamedTuple):
     Attributes:
         name: of its first op.
         op: kinds of what it does.
-        row: its row in the columns.
         repeat: how often it runs.
         members: ops that it holds.
         reads: tensors that it reads from memory.
         writes: tensors and temporaries that it stores, and their bytes.
+        row: its row in the columns.
     """
 
     name: str
     op: str
-    row: int
     repeat: int
     members: tuple[str, ...]
     reads: tuple[str, ...]
     writes: tuple[tuple[str, float], ...]
+    row: int = -1
 
 
 @dataclass(frozen=True)

@@ -30,12 +30,12 @@ def lower(graph: Graph, style: str | Style = "compiled") -> Kernels:
         for name, kind, part in _kernels_of(group, parts):
             row, reads, writes = binder.bind(group, part)
             members = tuple(dict.fromkeys(op.name for op, _ in part))
-            launch = Launch(name, kind, 0, group.repeat, members, reads, writes)
+            launch = Launch(name, kind, group.repeat, members, reads, writes)
             bound += _first_and_rest(row, launch)
     index: dict[Row, int] = {}
     launches = []
     for row, launch in binder.until_last_read(bound):
-        launches.append(launch._replace(row=index.setdefault(row, len(index))))
+        launches.append(Launch(*launch[:-1], row=index.setdefault(row, len(index))))
     return Kernels.of(list(index), launches)
 
 
@@ -141,7 +141,7 @@ class _Binder:
         start = 0.0
         for (row, launch), end in zip(bound, ends, strict=True):
             distance = max((last.get(name, math.inf) for name, _ in launch.writes), default=math.inf)
-            yield row._replace(write_reuse=distance if distance >= LAST_PASS else max(distance - start, 0.0)), launch
+            yield Row(*row[:-1], write_reuse=distance if distance >= LAST_PASS else max(distance - start, 0.0)), launch
             start = end
 
     def _tensor(self, op: Op, side: str, position: int, label: str) -> str:
@@ -153,11 +153,17 @@ class _Binder:
 
 def _heaviest(bound: Bound) -> int:
     """Which body gives the kernel its shape: the first with most matrix work, else with most work."""
-    return max(range(len(bound)), key=lambda i: (bound[i][1].row.matrix_ops, bound[i][1].row.vector_ops, -i))
+    return (
+        0
+        if len(bound) == 1
+        else max(range(len(bound)), key=lambda i: (bound[i][1].row.matrix_ops, bound[i][1].row.vector_ops, -i))
+    )
 
 
 def _merge(rows: list[Row], heavy: int, slots: list[float], distances: list[float], write: float) -> Row:
     shape = rows[heavy]
+    if len(rows) == 1:
+        return shape._replace(reads=tuple(slots), reuse=tuple(distances), write=write)
     products = [row for row in rows if row.contraction]
     if len(products) > 1:  # attention that was spelled out: scores[m,n,k], then values[m,n',n]
         first, last = products[0], products[-1]
