@@ -34,6 +34,7 @@ class GraphBuilder:
         self.tensors: dict[str, Tensor] = {}
         self.ops: list[Op] = []
         self.notes: list[str] = []
+        self.warnings: list[str] = []
         self.meta: dict[str, Any] = {}
         self._inputs: list[str] = []
         self._scopes: list[str] = []
@@ -219,7 +220,7 @@ class GraphBuilder:
         """
         graph = Graph(
             self.name, dict(self.tensors), tuple(self.ops), tuple(self._inputs), tuple(outputs), self.source,
-            tuple(self.notes), {**self.meta, **(meta or {})},
+            tuple(self.notes), tuple(self.warnings), {**self.meta, **(meta or {})},
         )  # fmt: skip
         return verify(graph, allow_unknown)
 

@@ -95,7 +95,8 @@ class Graph:
         inputs: names of the input tensors.
         outputs: names of the result tensors.
         source: where the description comes from (paper, file, configuration).
-        notes: assumptions that the loader made, for the reader of an estimate.
+        notes: conventions that the loader followed, for the reader of an estimate.
+        warnings: guesses that the loader made, which may be wrong.
         meta: facts such as ``batch``, ``seq``, ``phase``, ``active_parameters``.
     """
 
@@ -106,6 +107,7 @@ class Graph:
     outputs: tuple[str, ...]
     source: str = ""
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
     meta: Mapping[str, Any] = field(default_factory=dict)
 
     def __repr__(self) -> str:

@@ -39,7 +39,7 @@ def estimate(graph: Graph, device: Device, style: str | Style = "compiled", dtyp
     warnings = _check_dtypes(kernels, device, dtype)
     costs = cost(kernels, table, chosen.gap)
     found = Estimate(graph, device, chosen, kernels, table, costs, memory)
-    return replace(found, warnings=(*_advice(found), *warnings))
+    return replace(found, warnings=(*graph.warnings, *_advice(found), *warnings))
 
 
 def _check_dtypes(kernels: Kernels, device: Device, asked: str | None) -> list[str]:

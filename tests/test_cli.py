@@ -211,3 +211,13 @@ def test_what_does_not_fit_is_an_estimate_with_a_warning():
 def test_a_type_that_the_model_brings_falls_back_with_a_warning():
     found = json.loads(ok("predict", "llama-3.1-8b", "--on", "v100", "--json"))
     assert any("no bf16 units" in warning for warning in found["warnings"])
+
+
+def test_an_unknown_family_loads_by_structure_with_a_warning(tmp_path):
+    config = {"model_type": "zebra", "hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4}
+    path = tmp_path / "zebra.json"
+    path.write_text(json.dumps(config))
+    assert "vocab_size" in refused("predict", str(path), "--on", "h100")
+    path.write_text(json.dumps({**config, "vocab_size": 100, "intermediate_size": 128}))
+    found = json.loads(ok("predict", str(path), "--on", "h100", "--json"))
+    assert any("'zebra' is not known" in warning for warning in found["warnings"])

@@ -498,7 +498,7 @@ def test_a_requested_type_is_that_of_activations_and_unquantized_weights() -> No
 def test_unknown_type_loads_by_structure_and_says_so() -> None:
     g = graph({**LLAMA, "model_type": "newcomer"})
     assert g.parameters == graph(LLAMA).parameters
-    assert any("newcomer" in note and "Llama" in note for note in g.notes)
+    assert any("newcomer" in note and "Llama" in note for note in g.warnings)
     sparse = config("newcomer", 64, 2, 4, 2, 128, 100, num_experts=4, num_experts_per_tok=2)
     assert graph(sparse).meta["active_parameters"] < graph(sparse).parameters
 

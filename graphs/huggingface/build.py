@@ -57,6 +57,7 @@ def build_graph(spec: LanguageModel, request: Request, name: str, source: str = 
                               where=f"dim {dim}={value}", found=dim, expected="mtp", choices=("mtp",))  # fmt: skip
     b = GraphBuilder(name, request.dtype or spec.dtype, source)
     b.notes.extend(spec.notes)
+    b.warnings.extend(spec.warnings)
     ids = b.input("ids", (request.batch, tokens.new), "int64")
     cached = tokens.phase != "forward"
     c = Context(b, request.batch, tokens.new, tokens.past, cached, spec.norm, spec.quantization, ids)

@@ -150,14 +150,15 @@ def specify(config: Mapping[str, Any], where: str) -> LanguageModel:
         spec = SPECIAL[kind](fields, kind)
         return replace(spec, notes=(*notes, *spec.notes))
     traits = TRAITS.get(kind)
+    guesses: tuple[str, ...] = ()
     if traits is None:
-        traits, assumed = _by_structure(fields)
-        notes = (*notes, assumed)
+        traits, guesses = _by_structure(fields)
     fields.require("vocab", "hidden", "layers", "heads")
-    return language_model(fields, traits, layers_of(fields, traits), kind or "unknown", notes)
+    spec = language_model(fields, traits, layers_of(fields, traits), kind or "unknown", notes)
+    return replace(spec, warnings=guesses)
 
 
-def _by_structure(f: Fields) -> tuple[Traits, str]:
+def _by_structure(f: Fields) -> tuple[Traits, tuple[str, ...]]:
     """Traits for a family that has no entry: as Llama, with what the fields ask for."""
     if f.flag("is_encoder_decoder"):
         raise ModelError("an encoder-decoder model of a family that is not known", where=f.where,
@@ -172,4 +173,5 @@ def _by_structure(f: Fields) -> tuple[Traits, str]:
     shape = "latent attention" if f.get("kv_lora_rank") else "grouped-query attention"
     block = f"{'plain' if plain else 'gated'} {'experts' if f.get('experts') else 'feed-forward blocks'}"
     name = f.config.get("model_type", "none given")
-    return traits, f"model_type {name!r} is not known; taken to be like Llama: {shape}, {block}, RMS norms, rotation"
+    guess = f"model_type {name!r} is not known; taken to be like Llama: {shape}, {block}, RMS norms, rotation"
+    return traits, (guess,)

@@ -279,3 +279,4 @@ class LanguageModel:
     dtype: str = "bf16"
     quantization: Quantization = Quantization()
     notes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
