@@ -187,9 +187,9 @@ def models(as_json: AsJson = False) -> None:
     if as_json:
         _print_json(rows)
         return
-    from .simulator.report import _table, show
+    from .simulator.report import show, titled_table
 
-    table = _table(f"{len(rows)} models", "name", "family", "task", "source")
+    table = titled_table(f"{len(rows)} models", "name", "family", "task", "source")
     for column in table.columns[1:]:
         column.justify, column.no_wrap = "left", False
     for row in rows:

@@ -21,7 +21,8 @@ def _grid(rows: Sequence[tuple[str, str]]) -> Table:
     return grid
 
 
-def _table(title: str, *columns: str) -> Table:
+def titled_table(title: str, *columns: str) -> Table:
+    """An empty table with a title: the first column to the left, numbers to the right."""
     table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for i, column in enumerate(columns):
         table.add_column(column, justify="left" if i == 0 else "right", no_wrap=i > 0, overflow="fold")
@@ -84,7 +85,7 @@ def _layers(e: Estimate, rows: int) -> Table:
     costliest = sorted(layers, key=lambda layer: -layer.latency_s)[:rows]
     main = e.level_names[0]
     title = "Layers" if len(layers) <= rows else f"The {rows} costliest of {len(layers)} layers"
-    table = _table(title, "layer", "kernels", "time", "share", "FLOP", main, "energy")
+    table = titled_table(title, "layer", "kernels", "time", "share", "FLOP", main, "energy")
     for layer in (each for each in layers if each in costliest):
         table.add_row(
             layer.name,
@@ -99,7 +100,7 @@ def _layers(e: Estimate, rows: int) -> Table:
 
 
 def _kernels(e: Estimate) -> Table:
-    table = _table("Kernels", "kernel", "does", "times", "time each", "FLOP", e.level_names[0], "limited by")
+    table = titled_table("Kernels", "kernel", "does", "times", "time each", "FLOP", e.level_names[0], "limited by")
     for record in e.kernel_table():
         table.add_row(
             record["name"],
@@ -114,7 +115,7 @@ def _kernels(e: Estimate) -> Table:
 
 
 def _answers(e: Estimate) -> RenderableType:
-    table = _table("What to buy", "parameter", "elasticity", "speed-up if twice as good")
+    table = titled_table("What to buy", "parameter", "elasticity", "speed-up if twice as good")
     ranked = sorted(e.elasticity.items(), key=lambda item: (-item[1].speedup, item[0]))
     shown = [(path, answer) for path, answer in ranked if answer.speedup > 1.001][:8]
     for path, answer in shown:
@@ -125,7 +126,7 @@ def _answers(e: Estimate) -> RenderableType:
 def render_comparison(estimates: Sequence[Estimate]) -> RenderableType:
     """Devices side by side."""
     first = estimates[0]
-    table = _table(
+    table = titled_table(
         f"{first.graph.name} ({first.style.name})",
         "device",
         "latency",

@@ -96,8 +96,11 @@ def load_file(
 
     module = module_from_file(spec)
     if not shapes:
-        raise ModelError("the shapes of its inputs are not known", where=spec,
-                         expected="one shape an input, as in --shape 8,3,224,224 --shape int64:8,128")
+        raise ModelError(
+            "the shapes of its inputs are not known",
+            where=spec,
+            expected="one shape an input, as in --shape 8,3,224,224 --shape int64:8,128",
+        )
     path, name = split_spec(spec)
     options: dict[str, Any] = {"request": request, "name": name or path.stem, "allow_unknown": allow_unknown}
     try:

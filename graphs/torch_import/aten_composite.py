@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...errors import GraphError
 from .aten_view import raw_view
 from .call import HANDLERS, Call, Handler, Ref, Result
 
@@ -25,14 +26,14 @@ HANDLERS.update({f"{name}_cell": _cell(kind) for name, kind in RECURRENT.items()
 def recurrent(call: Call, kind: str) -> Result:
     """A stack of layers, an op each; the states of all layers are one tensor, of which each has its part."""
     if "batch_sizes" in call.args:
-        raise NotImplementedError("packed sequences have shapes that depend on data")
+        raise GraphError("packed sequences have shapes that depend on data")
     states, weights = call["hx"], call["params"]
     states = (states,) if isinstance(states, Ref) else states
     directions = 2 if call["bidirectional"] else 1
     layers, hidden = call["num_layers"], states[0].shape[-1]
     per_cell = len(weights) // (layers * directions)
     if per_cell != (4 if call["has_biases"] else 2):
-        raise NotImplementedError("projected states (proj_size) are not modelled")
+        raise GraphError("projected states (proj_size) are not modelled")
     x: str = call.x
     finals: list[tuple[str, ...]] = []
     for layer in range(layers):

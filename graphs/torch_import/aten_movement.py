@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from ...errors import GraphError
 from .aten_view import restride
 from .call import HANDLERS, Call, Handler, Ref, Result, axis_of, handles, listed
 from .inputs import torch_dtype_name
@@ -55,7 +56,7 @@ def tile(call: Call) -> str:
 def repeat_interleave(call: Call) -> str:
     x, repeats, dim = call.x, call["repeats"], call.get("dim")
     if not isinstance(repeats, int):  # a count per slice: the result's size depends on data
-        raise NotImplementedError
+        raise GraphError("a count for each slice makes a shape that depends on the data")
     flat = call.reshape(x, (math.prod(x.shape),)) if dim is None else x
     return call.emit("repeat_interleave", flat, repeats=repeats, axis=axis_of(dim or 0, len(x.shape)))
 
@@ -248,7 +249,7 @@ def diag(call: Call) -> str:
 
 @handles("nonzero", "masked_select", "_unique2", "unique_dim", "unique_consecutive", "bincount", "argwhere")
 def data_dependent(call: Call) -> str:
-    raise NotImplementedError("the shape of its result depends on the data")
+    raise GraphError("the shape of its result depends on the data")
 
 
 # -- resampling and spectra ----------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torch.fx import GraphModule, Node
 
 # What a handler raises for an overload or an argument that it was not written for.
-_FORM_ERRORS = (NotImplementedError, LookupError, TypeError, ValueError, AttributeError, StopIteration)
+_FORM_ERRORS = (LookupError, TypeError, ValueError, AttributeError, StopIteration)
 
 
 class Converter:
@@ -175,7 +175,7 @@ class Converter:
         try:
             return self._reconciled(call, handler(call))
         except (GraphError, *_FORM_ERRORS) as error:
-            stated = isinstance(error, GraphError | NotImplementedError) and str(error)
+            stated = isinstance(error, GraphError) and str(error)
             reason = stated or "this form of it is not modelled"
             if not self.allow_unknown:
                 where = f"{self.builder.name}: {call.name}"
