@@ -105,6 +105,8 @@ class MemoryLevel(Section):
     """``SRAM``, or the memory standard: ``HBM3e``, ``GDDR6``, ``LPDDR5``, ``DDR4``."""
     line: q.Capacity = Quantity(64.0, "capacity", "derived: the usual line")
     """Bytes moved at least by one access."""
+    holds: tuple[Literal["weights", "inputs", "outputs"], ...] = ()
+    """Classes of operands that it is built to keep; none given: all of them."""
 
     def instances(self, device: Device) -> float:
         """How many of this memory the device has."""
@@ -209,6 +211,8 @@ class Device(Section):
     """Manufacturing process by its market name."""
     cores: q.Count
     """The replicated unit to which work is given: SM, compute unit, TensorCore, CPU core, cluster of PEs."""
+    grid: q.Block | None = None
+    """Rows x columns x 1 of cores on a network that can multicast one read to many; none where each draws its own."""
     clock: Clock
     """Frequencies."""
     compute: Compute

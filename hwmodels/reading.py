@@ -129,7 +129,8 @@ def with_sources(raw: Any, default: str = NO_SOURCE) -> Any:
     return raw if split_source(raw)[1] else f"{raw} [{default}]"
 
 
-_NOT_NUMBERS = {"key", "name", "aliases", "vendor", "year", "notes", "sources", "shared_by", "technology", "managed"}
+_NOT_NUMBERS = {"key", "name", "aliases", "vendor", "year", "notes", "sources", "shared_by", "technology", "managed",
+                "holds"}  # fmt: skip
 
 
 def _numeric(value: Any) -> bool:
