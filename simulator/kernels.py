@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..dtypes import DTYPE_INDEX
+from .mapping.curve import POINTS, Curve
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -49,6 +50,11 @@ class Row(NamedTuple):
     serial: float = 1.0
     gaps: float = 1.0
     write_reuse: float = np.inf
+    curve: Curve | None = None
+
+
+COLUMNS = Row._fields[:-1]
+"""Fields of a row that are columns of their own."""
 
 
 class Launch(NamedTuple):
@@ -94,6 +100,9 @@ class Kernels:
         serial: length of the chain of dependent steps.
         gaps: kernels that the row stands for in one launch of it.
         count: how often the whole program runs it.
+        curve: index into ``curves`` of what a finite buffer makes it read again; -1 for a plain product, whose curve
+            is known in closed form, and for what reads everything once.
+        curves: traffic curves, for shared and for private buffers, shape (C, 2, POINTS).
         launches: what the program runs, in order.
     """
 
@@ -116,6 +125,8 @@ class Kernels:
     serial: Floats
     gaps: Floats
     count: Floats
+    curve: Ints
+    curves: Floats
     launches: tuple[Launch, ...] = ()
 
     def __len__(self) -> int:
@@ -131,7 +142,8 @@ class Kernels:
             count = np.ones(len(rows))
         columns: list[Any] = list(zip(*rows, strict=True)) if rows else [()] * len(Row._fields)
         arrays: dict[str, Any] = {}
-        for name, column in zip(Row._fields, columns, strict=True):
+        arrays["curve"], arrays["curves"] = _indexed(columns.pop())
+        for name, column in zip(COLUMNS, columns, strict=True):
             dtype = np.int64 if name.endswith("dtype") else np.bool_ if name == "contraction" else np.float64
             arrays[name] = np.array(column, dtype)
         if not rows:
@@ -144,17 +156,26 @@ class Kernels:
 
     def take(self, index: slice | NDArray[np.int64]) -> Kernels:
         """The rows at ``index``, without launches."""
-        arrays: dict[str, Any] = {name: getattr(self, name)[index] for name in (*Row._fields, "count")}
-        return Kernels(**arrays)
+        arrays: dict[str, Any] = {name: getattr(self, name)[index] for name in (*COLUMNS, "count", "curve")}
+        return Kernels(**arrays, curves=self.curves)
 
     def joined(self, other: Kernels) -> Kernels:
         """The rows of both, without launches."""
-        pairs = {name: (getattr(self, name), getattr(other, name)) for name in (*Row._fields, "count")}
+        pairs = {name: (getattr(self, name), getattr(other, name)) for name in (*COLUMNS, "count", "curves")}
         arrays: dict[str, Any] = {name: np.concatenate(pair) for name, pair in pairs.items()}
-        return Kernels(**arrays)
+        moved = np.where(other.curve >= 0, other.curve + len(self.curves), -1)
+        return Kernels(**arrays, curve=np.concatenate([self.curve, moved]))
 
     @property
     def footprint(self) -> Floats:
         """Bytes read and written at least, shape (K,)."""
         total: Floats = self.reads.sum(axis=1) + self.write
         return total
+
+
+def _indexed(column: Sequence[Curve | None]) -> tuple[Ints, Floats]:
+    """Index of each row's curve, and the distinct curves."""
+    found: dict[Curve, int] = {}
+    index = [-1 if curve is None else found.setdefault(curve, len(found)) for curve in column]
+    curves = np.array([(curve.shared, curve.own) for curve in found]).reshape(len(found), 2, POINTS)
+    return np.array(index, np.int64), curves

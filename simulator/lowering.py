@@ -10,7 +10,7 @@ from ..graphs.ir import Graph, Op
 from .fusion import SEVERAL, Group, category_of, group_ops, view_roots
 from .kernels import LAST_PASS, OTHER, READ_SLOTS, RIGHT, Kernels, Launch, Row
 from .style import Style, style_of
-from .templates import Template
+from .templates import Template, attention_curve
 
 Bound = list[tuple[Op, Template]]
 
@@ -141,7 +141,8 @@ class _Binder:
         start = 0.0
         for (row, launch), end in zip(bound, ends, strict=True):
             distance = max((last.get(name, math.inf) for name, _ in launch.writes), default=math.inf)
-            yield Row(*row[:-1], write_reuse=distance if distance >= LAST_PASS else max(distance - start, 0.0)), launch
+            until = distance if distance >= LAST_PASS else max(distance - start, 0.0)
+            yield row._replace(write_reuse=until), launch
             start = end
 
     def _tensor(self, op: Op, side: str, position: int, label: str) -> str:
@@ -167,7 +168,9 @@ def _merge(rows: list[Row], heavy: int, slots: list[float], distances: list[floa
     products = [row for row in rows if row.contraction]
     if len(products) > 1:  # attention that was spelled out: scores[m,n,k], then values[m,n',n]
         first, last = products[0], products[-1]
-        shape = first._replace(n=last.n, k=first.n * first.k)
+        extents = (round(extent) for extent in (first.batch, first.m, first.n, first.k, last.n))
+        curve = attention_curve(*extents, bits=round(8 * first.element))
+        shape = first._replace(n=last.n, k=first.n * first.k, curve=curve)
     return shape._replace(
         matrix_ops=sum(row.matrix_ops for row in rows),
         vector_ops=sum(row.vector_ops for row in rows),

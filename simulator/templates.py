@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from ..dtypes import DTYPE_INDEX, element_bytes
-from ..graphs.loopnest import LoopNest
+from ..dtypes import DTYPE_INDEX, DTYPES, element_bytes
+from ..graphs.loopnest import LoopNest, nest
 from ..graphs.operators.base import Body, Signature, bodies
 from .kernels import LEFT, OTHER, RIGHT, STREAM, Row
+from .mapping.curve import Curve, traffic_curve
 
 GRAIN = 256
 """Elements that make it worth to start one more core: a thread block of 8 warps (CUDA C++ Programming Guide, 5.2.3)."""
@@ -65,10 +66,31 @@ def _template(body: Body) -> Template:
         parallel=_pieces(body),
         serial=body.serial,
         gaps=1 if isinstance(body, LoopNest) else body.launches,
+        curve=_curve(body) if isinstance(body, LoopNest) and product is not None else None,
     )
     slots = _slots(body, product is not None)
     reads = tuple(_access(o, body.dims, slot) for o, slot in zip(body.reads, slots, strict=True))
     return Template(row, reads, tuple(_access(o, body.dims, STREAM) for o in body.writes))
+
+
+def _curve(body: LoopNest) -> Curve | None:
+    """What a finite buffer makes a product read again that is more than two matrices: windows, attention."""
+    shifted = any(sum(body.dims[dim] > 1 for dim, _ in axis.terms) > 1 for o in body.operands for axis in o.index)
+    factors = sum(bool(o.dims & body.reduced) for o in body.reads)
+    if not shifted and factors < 3:
+        return None
+    curve = traffic_curve(body)
+    if body.density < 1:  # masked tiles are neither computed nor read
+        curve = Curve(*(tuple(again * body.density for again in part) for part in (curve.shared, curve.own)))
+    return curve
+
+
+@lru_cache(maxsize=4096)
+def attention_curve(batch: int, queries: int, keys: int, width: int, values: int, *, bits: int) -> Curve:
+    """The curve of attention that a graph spells out, of elements of so many bits: the scores stay inside."""
+    dtype = next((name for name in DTYPE_INDEX if DTYPES[name].bits == bits), "fp32")
+    dims = {"b": batch, "q": queries, "k": keys, "d": width, "e": values}
+    return traffic_curve(nest("Q[b,q,d], K[b,k,d], V[b,k,e] -> O[b,q,e]", dims, dtype))
 
 
 def _pieces(body: Body) -> float:

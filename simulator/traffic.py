@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .kernels import LEFT, RIGHT, Floats, Kernels
+from .mapping.curve import at
 
 ACCUMULATOR_BYTES = 4
 """Products of every narrower type are summed in 32 bits."""
@@ -14,11 +15,12 @@ ACCUMULATOR_BYTES = 4
 def blocked(product: Kernels, buffer: Floats, shared: NDArray[np.bool_]) -> Floats:
     """Bytes read again, beyond each operand once, when blocks live in a buffer of the given size.
 
-    The best of three loop orders: a block of the result stays (it is read ``n/bn`` and ``m/bm`` times, with
-    ``bm * bn`` accumulators in the buffer: square blocks, clipped to the matrix, are the optimum of Hong and Kung,
-    STOC 1981), a block of the right factor stays, or a block of the left one. A buffer that a core has to itself holds
-    a block of the result, since a factor that stays would have to be loaded by every core. Real-valued blocks make
-    this a lower envelope over all tilings of each order.
+    A nest that is no plain product (windows that overlap, attention) brings the curve that the mapper found for it.
+    For products the best of three loop orders is known in closed form: a block of the result stays (it is read
+    ``n/bn`` and ``m/bm`` times, with ``bm * bn`` accumulators in the buffer: square blocks, clipped to the matrix, are
+    the optimum of Hong and Kung, STOC 1981), a block of the right factor stays, or a block of the left one. A buffer
+    that a core has to itself holds a block of the result, since a factor that stays would have to be loaded by every
+    core. Real-valued blocks make this a lower envelope over all tilings of each order.
 
     Args:
         product: products only, K rows.
@@ -37,7 +39,12 @@ def blocked(product: Kernels, buffer: Floats, shared: NDArray[np.bool_]) -> Floa
     right_stays = left * (np.maximum(1.0, right / batch / buffer) - 1)
     left_stays = right * (np.maximum(1.0, left / batch / buffer) - 1)
     factor_stays = np.where(shared, np.minimum(right_stays, left_stays), np.inf)
-    return np.minimum(result_stays, factor_stays)
+    again = np.minimum(result_stays, factor_stays)
+    curved = np.flatnonzero(product.curve >= 0)
+    if len(curved):
+        curves = product.curves[product.curve[curved]]
+        again[curved] = np.where(shared, at(curves[:, 0], buffer), at(curves[:, 1], buffer))
+    return again
 
 
 def reuse_hits(kernels: Kernels, capacity: Floats, scratchpad: Floats) -> tuple[Floats, Floats]:
