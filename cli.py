@@ -9,6 +9,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from . import cli_io
+from .cli_options import (
+    AsJson,
+    Batch,
+    Changes,
+    Context,
+    Dims,
+    Dtype,
+    ModelArgument,
+    Output,
+    Phase,
+    Seq,
+    Shape,
+    StyleOption,
+    Unknown,
+    extents,
+    pairs,
+    print_json,
+)  # fmt: skip
 from .errors import OptionError, RoofcastError
 
 if TYPE_CHECKING:
@@ -19,55 +38,13 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 devices_app = typer.Typer(invoke_without_command=True, help="List the devices, or show one with every number's source.")
 app.add_typer(devices_app, name="devices")
 
-ModelArgument = Annotated[str, typer.Argument(help="A zoo name, an .onnx file, a config.json or module.py:Class.")]
-Batch = Annotated[int, typer.Option("--batch", "-b", help="Inputs at once.")]
-Seq = Annotated[int | None, typer.Option(help="New tokens a sequence; of a decode step, its context if none is given.")]
-Context = Annotated[int | None, typer.Option(help="Tokens already in the key/value cache.")]
-Phase = Annotated[str | None, typer.Option(help="prefill, decode or forward.")]
-Dtype = Annotated[str | None, typer.Option(help="Type of weights and activations; the model's own if left out.")]
-StyleOption = Annotated[str, typer.Option(help="eager, graph or compiled.")]
-Changes = Annotated[list[str] | None, typer.Option("--set", metavar="PATH=VALUE",
-                                                   help="Change the device: HBM.bandwidth=x2 or =6TB/s.")]  # fmt: skip
-Dims = Annotated[list[str] | None, typer.Option("--dim", metavar="NAME=N", help="Extent of a named axis.")]
-Shape = Annotated[
-    list[str] | None, typer.Option(help="An input of a Python module, such as 8,3,224,224 or int64:8,128.")
-]
-Unknown = Annotated[bool, typer.Option("--allow-unknown", help="Count unknown operators as one pass over their data.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Output = Annotated[Path | None, typer.Option("--output", "-o", help="Also write a file.")]
-
-
-def _pairs(texts: list[str] | None, option: str) -> dict[str, str]:
-    pairs = {}
-    for text in texts or []:
-        name, equals, value = text.partition("=")
-        if not (name.strip() and equals and value.strip()):
-            raise OptionError("not a setting", where=option, found=text, expected="NAME=VALUE")
-        pairs[name.strip()] = value.strip()
-    return pairs
-
-
-def _extents(texts: list[str] | None) -> dict[str, int]:
-    extents = {}
-    for name, value in _pairs(texts, "--dim").items():
-        try:
-            extents[name] = int(value)
-        except ValueError:
-            raise OptionError("not a size", where=f"--dim {name}", found=value, expected="a whole number") from None
-    return extents
-
-
 def _estimates(model: str, on: list[str], options: dict[str, Any]) -> list[Estimate]:
     from .api import compare
 
-    options["dims"] = _extents(options.pop("dim"))
+    options["dims"] = extents(options.pop("dim"))
     options["shape"] = options["shape"] or None
-    options["changes"] = _pairs(options.pop("set_"), "--set")
+    options["changes"] = pairs(options.pop("set_"), "--set")
     return compare(model, on, **options)
-
-
-def _print_json(value: object) -> None:
-    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 @app.command()
@@ -134,7 +111,7 @@ def compare(
         text = json.dumps(record, indent=2, allow_nan=False) + "\n"
         whole(output, lambda part: part.write_text(text, encoding="utf-8"))
     if as_json:
-        _print_json(record)
+        print_json(record)
         return
     from .simulator.report import render_comparison, show
 
@@ -151,7 +128,7 @@ def devices(context: typer.Context, as_json: AsJson = False) -> None:
     from .hwmodels.listing import list_devices, records
 
     if as_json:
-        _print_json(records())
+        print_json(records())
         return
     from .simulator.report import show
 
@@ -168,9 +145,9 @@ def show_device(
 
     found = find(name)
     if set_:
-        found = found.what_if(_pairs(set_, "--set"))
+        found = found.what_if(pairs(set_, "--set"))
     if as_json:
-        _print_json(record(found))
+        print_json(record(found))
         return
     from .simulator.report import show
 
@@ -185,7 +162,7 @@ def models(as_json: AsJson = False) -> None:
     rows = [{"name": m.name, "family": m.family, "task": m.task, "aliases": list(m.aliases), "source": m.source}
             for m in known().values()]  # fmt: skip
     if as_json:
-        _print_json(rows)
+        print_json(rows)
         return
     from .simulator.report import show, titled_table
 
@@ -207,7 +184,7 @@ def styles(as_json: AsJson = False) -> None:
     known = [{"style": s.name, "doc": s.doc, "rules": [r.name for r in s.rules], "fused_attention": s.fused_attention,
               "gap": s.gap} for s in STYLES.values()]  # fmt: skip
     if as_json:
-        _print_json({"styles": known, "rules": rules})
+        print_json({"styles": known, "rules": rules})
         return
     for style in known:
         sys.stdout.write(f"{style['style']:9} {style['doc']}\n")
@@ -227,7 +204,10 @@ def bench(
 
     results = run(names or [], progress=not as_json)
     if as_json:
-        _print_json({name: {"value": value, "unit": unit} for name, (value, unit) in results.items()})
+        print_json({name: {"value": value, "unit": unit} for name, (value, unit) in results.items()})
+
+
+cli_io.register(app)
 
 
 def main() -> None:

@@ -173,3 +173,26 @@ def draw(axes: Axes, records: Sequence[Record]) -> None:
     axes.set_title(f"{first['problem']}: " + ", ".join(f"{k} = {v}" for k, v in first["parameters"].items()), size=10)
     axes.grid(which="major", color="0.85", linewidth=0.6)
     axes.legend(frameon=False, fontsize=8)
+
+
+def problem_records() -> list[Record]:
+    """Problems, their extents with defaults, and their algorithms."""
+    from .algorithms.problems import PROBLEMS
+
+    return [{"name": p.name, "doc": p.doc,
+             "parameters": {name: {"default": v.default, "doc": v.doc} for name, v in p.parameters.items()},
+             "algorithms": [{"name": a.name, "doc": a.doc, "source": a.source} for a in p.algorithms]}
+            for p in PROBLEMS.values()]  # fmt: skip
+
+
+def list_problems() -> RenderableType:
+    """The same as a table."""
+    table = Table(title="Problems", title_justify="left", box=None, padding=(0, 2, 0, 0))
+    for column in ("problem", "extents", "algorithms", "computes"):
+        table.add_column(column, overflow="fold")
+    for record in problem_records():
+        extents = " ".join(f"--{name} {value['default']}" for name, value in record["parameters"].items())
+        table.add_row(record["name"], extents, ", ".join(a["name"] for a in record["algorithms"]), record["doc"])
+    table.add_row(Text("polybench[/KERNEL]"), "", "", "the 30 PolyBench kernels beside IOLB's and SOAP's bounds")
+    table.add_row(Text('"A[m,k], ... -> C[m,n]"'), "--m --n --k", "mapped", "any loop nest with affine subscripts")
+    return table

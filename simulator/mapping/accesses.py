@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
 from ...errors import OptionError
 from ...graphs.loopnest import LoopNest
+from .arrays import Bools, Floats, Ints, Scratch, Shape, lean, scratch
 from .hierarchy import classes, two_level
 from .mapping import Mapping
 from .problem import problem, sizes_of, thinned
-from .score import Bools, Floats, Ints, Scratch, Shape, count_steps, find_points, lean, scratch
+from .score import cut_dim, find_points, list_loops
 
 GRID = 20_000
 """Most tiles for each operand that stays; sizes are thinned out where there would be more."""
@@ -66,7 +66,10 @@ def accesses_curve(nest: LoopNest, capacities: Sequence[float]) -> AccessCurve:
     sizes = np.sort(np.asarray(capacities, np.float64))
     shape = problem(nest, two_level(1.0), classes(nest), {}, "traffic@fast").shape
     tiles, orders = _candidates(nest, shape)
-    best, index, depth = _fill(shape, tiles, orders, sizes)
+    best, index = np.full(len(sizes), np.inf), np.zeros(len(sizes), np.int64)
+    depth = np.zeros((len(sizes), len(shape.size)), np.int64)
+    memory, alike = scratch(shape, 2, orders.shape[2]), np.zeros(2, np.bool_)
+    _fill(shape, alike, tiles, orders, sizes, best, index, depth, memory)
     return AccessCurve(nest, sizes, best, tiles[index], orders[index], depth)
 
 
@@ -93,31 +96,31 @@ def _candidates(nest: LoopNest, shape: Shape) -> tuple[Ints, Ints]:
     return np.concatenate(everything), np.concatenate(everyone)
 
 
-@njit(cache=True)
-def _fill(shape: Shape, tiles: Ints, orders: Ints, capacities: Floats) -> tuple[Floats, Ints, Ints]:
+@lean
+def _fill(shape: Shape, beside: Bools, tiles: Ints, orders: Ints, capacities: Floats, best: Floats, winner: Ints,
+          depth: Ints, s: Scratch) -> None:  # fmt: skip
     """For each capacity the fewest elements moved, by which candidate, and the positions of its operands."""
-    best = np.full(len(capacities), np.inf)
-    winner = np.zeros(len(capacities), np.int64)
-    depth = np.zeros((len(capacities), len(shape.size)), np.int64)
-    s = scratch(shape, 2)
-    beside = np.zeros(2, np.bool_)
     for n in range(len(tiles)):
-        _enter(shape, beside, tiles[n], orders[n], capacities, n, best, winner, depth, s)
+        for d in range(len(shape.extents)):
+            for b in range(3):
+                s.tiles[b, d] = tiles[n, b, d]
+            cut_dim(shape, beside, d, s)
+        _enter(shape, beside, orders[n], capacities, n, best, winner, depth, s)
     for c in range(1, len(capacities)):
         if best[c - 1] < best[c]:
             best[c], winner[c] = best[c - 1], winner[c - 1]
-            depth[c] = depth[c - 1]
-    return best, winner, depth
+            for o in range(len(shape.size)):
+                depth[c, o] = depth[c - 1, o]
 
 
 @lean
-def _enter(shape: Shape, beside: Bools, tiles: Ints, orders: Ints, capacities: Floats, number: int, best: Floats,
-           winner: Ints, depth: Ints, s: Scratch) -> None:  # fmt: skip
+def _enter(shape: Shape, beside: Bools, orders: Ints, capacities: Floats, number: int, best: Floats, winner: Ints,
+           depth: Ints, s: Scratch) -> None:  # fmt: skip
     """Enters every placement of one candidate at the smallest capacity with room for it."""
     operands = len(shape.size)
-    count_steps(shape, tiles, s.steps)
+    count = list_loops(beside, orders, s)
     for o in range(operands):
-        find_points(shape, beside, tiles, orders, o, s)
+        find_points(shape, beside, count, o, s)
         for i in range(s.points[o]):
             s.cost[o, i] = s.entries[o, i] + max(s.entries[o, i] - shape.fresh[o], 0.0) * (shape.fresh[o] > 0)
     o = 0

@@ -5,13 +5,12 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
-from .score import Bools, Floats, Ints, Room, Scratch, Shape, inlined, lean, place, score, scratch
+from .arrays import Floats, Ints, Room, Scratch, Shape, inlined, lean, scratch
+from .score import cut_dim, place, score
 
 FULL = 3
 """Sweeps from which on a search is a thorough one."""
-
 
 POLISHED = 3
 """Best starts that are carried on with exchanges."""
@@ -47,49 +46,81 @@ class Found(NamedTuple):
     scored: int
 
 
-@inlined
-def _tiles(shape: Shape, space: Space, pick: Ints, split: int, tiles: Ints) -> None:
-    """The tiles that a choice of sizes stands for: outer ones are at least as large as inner ones."""
+@lean
+def _cut(shape: Shape, room: Room, space: Space, pick: Ints, split: int, d: int, s: Scratch) -> None:
+    """The tiles of a dim that a choice of sizes stands for: outer ones are at least as large as inner ones."""
     blocks = space.blocks
+    s.tiles[0, d] = shape.extents[d]
+    s.tiles[blocks, d] = min(shape.array[d], shape.extents[d])
+    for b in range(blocks - 1, 0, -1):
+        inside = s.tiles[b + 1, d]
+        if b == space.beside:
+            s.tiles[b, d] = min(shape.extents[d], space.splits[split, d] * inside)
+        else:
+            s.tiles[b, d] = max(space.sizes[d, pick[b, d]], inside)
+    cut_dim(shape, room.beside, d, s)
+
+
+@lean
+def _start(shape: Shape, room: Room, space: Space, pick: Ints, order: Ints, split: int, s: Scratch, orders: Ints,
+           depth: Ints) -> float:  # fmt: skip
+    """Cost of a choice of sizes, orders and split, which becomes the candidate in ``s``."""
     for d in range(len(shape.extents)):
-        tiles[0, d] = shape.extents[d]
-        tiles[blocks, d] = min(shape.array[d], shape.extents[d])
-        for b in range(blocks - 1, 0, -1):
-            inside = tiles[b + 1, d]
-            if b == space.beside:
-                tiles[b, d] = min(shape.extents[d], space.splits[split, d] * inside)
-            else:
-                tiles[b, d] = max(space.sizes[d, pick[b, d]], inside)
-
-
-@inlined
-def _cost(shape: Shape, room: Room, space: Space, pick: Ints, order: Ints, split: int, s: Scratch, tiles: Ints,
-          orders: Ints, depth: Ints) -> float:  # fmt: skip
-    _tiles(shape, space, pick, split, tiles)
+        _cut(shape, room, space, pick, split, d, s)
     for b in range(space.blocks):
-        for w in range(orders.shape[1]):
-            orders[b, w] = space.orders[order[b], w]
-    return place(shape, room, tiles, orders, s, depth)
+        _arrange(space, order, b, orders)
+    return place(shape, room, orders, np.inf, s, depth)
+
+
+@lean
+def _arrange(space: Space, order: Ints, b: int, orders: Ints) -> None:
+    for w in range(orders.shape[1]):
+        orders[b, w] = space.orders[order[b], w]
+
+
+@lean
+def _keys(space: Space, b: int, s: Scratch, keys: Ints) -> None:
+    """A number for each order of a block: orders of one number differ in loops of a single step only."""
+    for k in range(len(space.orders)):
+        keys[k] = 0
+        for w in range(space.orders.shape[1]):
+            d = space.orders[k, w]
+            if s.tiles[b + 1, d] < s.tiles[b, d]:
+                keys[k] = keys[k] * (len(space.sizes) + 1) + d + 1
 
 
 @inlined
-def _sweep(shape: Shape, room: Room, space: Space, pick: Ints, order: Ints, split: int, cost: float, s: Scratch,
-           tiles: Ints, orders: Ints, depth: Ints, kept: Ints) -> tuple[float, int, int]:  # fmt: skip
-    """Each order, tile size and the split over cores in turn set to its best; the cost, the split, candidates."""
+def _sweep_orders(shape: Shape, room: Room, space: Space, order: Ints, cost: float, s: Scratch, orders: Ints,
+                  depth: Ints, keys: Ints) -> tuple[float, int]:  # fmt: skip
+    """The order of each block in turn set to its best; the cost, and how many candidates were scored."""
     scored = 0
     for b in range(space.blocks):
+        _keys(space, b, s, keys)
         best = order[b]
         for k in range(len(space.orders)):
+            known = keys[k] == keys[best]
+            for earlier in range(k):
+                known |= keys[k] == keys[earlier]
+            if known:
+                continue
             order[b] = k
-            found = _cost(shape, room, space, pick, order, split, s, tiles, orders, depth)
+            _arrange(space, order, b, orders)
+            found = place(shape, room, orders, cost, s, depth)
+            scored += 1
             if found < cost:
                 cost, best = found, k
-        scored += len(space.orders)
         order[b] = best
+        _arrange(space, order, b, orders)
+    return cost, scored
+
+
+@inlined
+def _sweep_sizes(shape: Shape, room: Room, space: Space, pick: Ints, split: int, cost: float, s: Scratch, orders: Ints,
+                 depth: Ints, kept: Ints) -> tuple[float, int]:  # fmt: skip
+    """Each tile size in turn set to its best; the cost, and how many candidates were scored."""
+    scored = 0
     for b in range(1, space.blocks):
-        if b == space.beside:
-            continue
-        for d in range(len(shape.extents)):
+        for d in range(len(shape.extents) if b != space.beside else 0):
             # With cores, also let the outer tiles shrink to whole numbers of inner ones: no core idle for a rest.
             for shrink in range(2 if space.beside >= 0 else 1):
                 best, tightened = pick[b, d], False
@@ -97,99 +128,124 @@ def _sweep(shape: Shape, room: Room, space: Space, pick: Ints, order: Ints, spli
                     kept[outer] = pick[outer, d]
                     pick[outer, d] *= 1 - shrink
                 for k in range(space.counts[d]):
+                    if k + 1 < space.counts[d] and space.sizes[d, k + 1] <= s.tiles[b + 1, d]:
+                        continue  # no larger than the tile inside
                     pick[b, d] = k
-                    found = _cost(shape, room, space, pick, order, split, s, tiles, orders, depth)
+                    _cut(shape, room, space, pick, split, d, s)
+                    found = place(shape, room, orders, cost, s, depth)
+                    scored += 1
                     if found < cost:
                         cost, best, tightened = found, k, True
-                scored += space.counts[d]
                 pick[b, d] = best
                 for outer in range(b):
                     pick[outer, d] = pick[outer, d] if tightened else kept[outer]
-    chosen = split
-    if space.beside >= 0:
-        for k in range(len(space.splits)):
-            found = _cost(shape, room, space, pick, order, k, s, tiles, orders, depth)
-            if found < cost:
-                cost, chosen = found, k
-        scored += len(space.splits)
-    return cost, chosen, scored
+                _cut(shape, room, space, pick, split, d, s)
+    return cost, scored
 
 
 @inlined
-def _exchange(shape: Shape, room: Room, space: Space, pick: Ints, order: Ints, split: int, cost: float, s: Scratch,
-              tiles: Ints, orders: Ints, depth: Ints) -> tuple[float, int]:  # fmt: skip
+def _sweep_splits(shape: Shape, room: Room, space: Space, pick: Ints, split: int, cost: float, s: Scratch, orders: Ints,
+                  depth: Ints) -> tuple[float, int]:  # fmt: skip
+    """The best split over cores, and its cost."""
+    chosen = split
+    for k in range(len(space.splits) + 1):
+        for d in range(len(shape.extents)):
+            _cut(shape, room, space, pick, k if k < len(space.splits) else chosen, d, s)
+        if k == len(space.splits):
+            break
+        found = place(shape, room, orders, cost, s, depth)
+        if found < cost:
+            cost, chosen = found, k
+    return cost, chosen
+
+
+@inlined
+def _exchange(shape: Shape, room: Room, space: Space, pick: Ints, split: int, cost: float, s: Scratch, orders: Ints,
+              depth: Ints) -> tuple[float, int]:  # fmt: skip
     """Tiles made longer along one dim and shorter along another, for every pair of dims of a block."""
     scored = 0
     for b in range(1, space.blocks):
-        if b == space.beside:
-            continue
-        for up in range(len(shape.extents)):
+        for up in range(len(shape.extents) if b != space.beside else 0):
             for down in range(len(shape.extents)):
                 one, other = pick[b, up], pick[b, down]
                 if up == down or other == 0:
                     continue
                 best_one, best_other = one, other
                 for longer in range(one + 1, space.counts[up]):
+                    pick[b, up] = longer
+                    _cut(shape, room, space, pick, split, up, s)
                     for shorter in range(other):
-                        pick[b, up], pick[b, down] = longer, shorter
-                        found = _cost(shape, room, space, pick, order, split, s, tiles, orders, depth)
+                        if space.sizes[down, shorter + 1] <= s.tiles[b + 1, down]:
+                            continue
+                        pick[b, down] = shorter
+                        _cut(shape, room, space, pick, split, down, s)
+                        found = place(shape, room, orders, cost * (1 - 1e-12), s, depth)
+                        scored += 1
                         if found < cost * (1 - 1e-12):
                             cost, best_one, best_other = found, longer, shorter
-                    scored += other
                 pick[b, up], pick[b, down] = best_one, best_other
+                _cut(shape, room, space, pick, split, up, s)
+                _cut(shape, room, space, pick, split, down, s)
     return cost, scored
 
 
-@njit(cache=True)
-def climb(shape: Shape, room: Room, space: Space, picks: Ints, starts: Ints, rounds: int) -> Found:
-    """Best candidate reached from any start by changing one choice at a time, the best of them by exchanges too.
-
-    Args:
-        picks: index into the sizes for each start, block and dim, (n, blocks, d).
-        starts: index into the orders for each start and block, (n, blocks).
-        rounds: most sweeps for a start; fewer than :data:`FULL` go without exchanges.
-    """
-    s = scratch(shape, space.blocks)
-    tiles = np.zeros((space.blocks + 1, len(shape.extents)), np.int64)
-    orders = np.zeros((space.blocks, space.orders.shape[1]), np.int64)
-    depth = np.zeros(room.holds.shape, np.int64)
-    picks, starts, kept = picks.copy(), starts.copy(), np.zeros(space.blocks, np.int64)
-    splits, costs, done = np.zeros(len(picks), np.int64), np.zeros(len(picks)), np.zeros(len(picks), np.bool_)
-    scored, best = 0, 0
-    for turn in range(len(picks) + (POLISHED if rounds >= FULL else 0)):
-        n, polish = turn, turn >= len(picks)
-        if polish:
-            n = _least(costs, done)
-            done[n] = True
-        cost = _cost(shape, room, space, picks[n], starts[n], splits[n], s, tiles, orders, depth)
+@lean
+def _climb(shape: Shape, room: Room, space: Space, picks: Ints, starts: Ints, rounds: int, floor: float, s: Scratch,
+           orders: Ints, depth: Ints, kept: Ints, keys: Ints, splits: Ints, costs: Floats) -> int:  # fmt: skip
+    """See :func:`climb`; how many candidates were scored. ``costs`` starts out as zeros."""
+    scored, best, count = 0, 0, len(picks)
+    for turn in range(count + (POLISHED if rounds >= FULL else 0)):
+        n, polish = turn, turn >= count
+        if polish:  # each of the cheapest once more, with exchanges
+            n = best
+            for each in range(count):
+                if kept[each] == 0 and (kept[n] > 0 or costs[each] < costs[n]):
+                    n = each
+            kept[n] = 1
+        cost = _start(shape, room, space, picks[n], starts[n], splits[n], s, orders, depth)
         for _ in range(rounds):
             before = cost
-            cost, splits[n], tried = _sweep(shape, room, space, picks[n], starts[n], splits[n], cost, s, tiles, orders,
-                                            depth, kept)  # fmt: skip
+            cost, tried = _sweep_orders(shape, room, space, starts[n], cost, s, orders, depth, keys)
             scored += tried
+            cost, tried = _sweep_sizes(shape, room, space, picks[n], splits[n], cost, s, orders, depth, kept[count:])
+            scored += tried
+            if space.beside >= 0:
+                cost, splits[n] = _sweep_splits(shape, room, space, picks[n], splits[n], cost, s, orders, depth)
+                scored += len(space.splits)
             if cost < before * (1 - 1e-12):
                 continue
-            if not polish or not np.isfinite(cost):
+            if not polish or cost == np.inf:
                 break
-            cost, tried = _exchange(shape, room, space, picks[n], starts[n], splits[n], cost, s, tiles, orders, depth)
+            cost, tried = _exchange(shape, room, space, picks[n], splits[n], cost, s, orders, depth)
             scored += tried
             if cost >= before * (1 - 1e-12):
                 break
         costs[n] = cost
         if cost < costs[best]:
             best = n
-    cost = _cost(shape, room, space, picks[best], starts[best], splits[best], s, tiles, orders, depth)
-    return Found(tiles, orders, depth, cost, scored)
+        if costs[best] <= floor:
+            break
+    costs[best] = _start(shape, room, space, picks[best], starts[best], splits[best], s, orders, depth)
+    costs[0] = costs[best]
+    return scored
 
 
-@lean
-def _least(costs: Floats, done: Bools) -> int:
-    """The cheapest start that is not done; the first one if all are."""
-    best = 0
-    for n in range(len(costs)):
-        if not done[n] and (done[best] or costs[n] < costs[best]):
-            best = n
-    return best
+def climb(shape: Shape, room: Room, space: Space, picks: Ints, starts: Ints, rounds: int, floor: float = 0.0) -> Found:
+    """Best candidate reached from any start by changing one choice at a time, the best of them by exchanges too.
+
+    Args:
+        picks: index into the sizes for each start, block and dim, (n, blocks, d).
+        starts: index into the orders for each start and block, (n, blocks).
+        rounds: most sweeps for a start; fewer than :data:`FULL` go without exchanges.
+        floor: a cost that is good enough to stop at.
+    """
+    s = scratch(shape, space.blocks, space.orders.shape[1])
+    orders = np.zeros((space.blocks, space.orders.shape[1]), np.int64)
+    depth, costs = np.zeros(room.holds.shape, np.int64), np.zeros(len(picks))
+    kept, keys = np.zeros(len(picks) + space.blocks, np.int64), np.zeros(len(space.orders), np.int64)
+    scored = _climb(shape, room, space, picks.copy(), starts.copy(), rounds, floor, s, orders, depth, kept, keys,
+                    np.zeros(len(picks), np.int64), costs)  # fmt: skip
+    return Found(s.tiles.astype(np.int64), orders, depth, float(costs[0]), scored)
 
 
 def enumerate_all(shape: Shape, room: Room, space: Space, chunk: int = 100_000) -> Found:

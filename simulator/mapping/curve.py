@@ -109,7 +109,9 @@ class _Search:
                 if swept or count == 1:
                     yield from self._swept(stay, kept, swept)
 
-    def _swept(self, stay: tuple[int, ...], kept: frozenset[str], swept: list[str]) -> Iterator[tuple[bool, Floats, Floats]]:  # fmt: skip
+    def _swept(
+        self, stay: tuple[int, ...], kept: frozenset[str], swept: list[str]
+    ) -> Iterator[tuple[bool, Floats, Floats]]:
         moving = [d for d in swept if d not in self.windows and self.dims[d] > 1]
         sliding: list[str | None] = [d for d in moving if self._slides(d)]
         results_stay = all(i in stay for i, o in enumerate(self.operands) if o.write)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ...errors import OptionError
 from ...graphs.loopnest import Affine, LoopNest, Operand
-from ..io.machine import Machine
+from ..io.machine import Array, Machine
 from .mapping import Loop, Mapping
 from .tile import Indices, indices
 
@@ -34,14 +34,25 @@ def execute(mapping: Mapping, machine: Machine, arrays: Dict[str, Values] | None
         OptionError: several levels or results, or a result that is written through windows.
         MachineError: the machine is too small.
     """
+    given = arrays or {}
+    traced = {}
+    for operand in mapping.nest.reads:
+        values = given[operand.name] if operand.name in given else np.ones(array_shape(operand, mapping.nest.dims))
+        traced[operand.name] = machine.array(values, name=operand.name)
+    found: Values | None = run(mapping, machine, traced).values
+    return found
+
+
+def run(mapping: Mapping, machine: Machine, arrays: Dict[str, Array]) -> Array:
+    """The same on arrays that the machine holds already; returns the result as one of them."""
     nest = mapping.nest
     if len(mapping.placements) != 1 or len(nest.writes) != 1:
         raise OptionError("runs mappings of one level and one result", found=str(mapping))
     if any(len(axis.terms) > 1 for axis in nest.writes[0].index):
         raise OptionError("runs results whose tiles are disjoint", found=nest.writes[0].name)
-    run = _Run(mapping, machine, arrays or {})
-    run.loop(0, {dim: range(extent) for dim, extent in nest.dims.items()})
-    return run.finish()
+    program = _Run(mapping, machine, arrays)
+    program.loop(0, {dim: range(extent) for dim, extent in nest.dims.items()})
+    return program.finish()
 
 
 def array_shape(operand: Operand, dims: Dict[str, int]) -> tuple[int, ...]:
@@ -50,37 +61,35 @@ def array_shape(operand: Operand, dims: Dict[str, int]) -> tuple[int, ...]:
 
 
 class _Run:
-    def __init__(self, mapping: Mapping, machine: Machine, arrays: Dict[str, Values]) -> None:
+    def __init__(self, mapping: Mapping, machine: Machine, arrays: Dict[str, Array]) -> None:
         self.mapping, self.machine, self.nest = mapping, machine, mapping.nest
         self.result = self.nest.writes[0]
-        self.arrays = {}
-        for operand in self.nest.operands:
-            shape = array_shape(operand, self.nest.dims)
-            if operand.write:
-                self.arrays[operand.name] = machine.empty(*shape, name=operand.name)
-            else:
-                values: Values = arrays[operand.name] if operand.name in arrays else np.ones(shape)
-                self.arrays[operand.name] = machine.array(values, name=operand.name)
+        shape = array_shape(self.result, self.nest.dims)
+        self.arrays = {**arrays, self.result.name: machine.empty(*shape, name=self.result.name)}
         self.depth = mapping.placements[0].depth
         self.held: dict[str, tuple[Indices, ...]] = {}
         self.visited: set[tuple[Indices, ...]] = set()
+        # A machine that only counts has nothing to do at the points inside the smallest tile.
+        counting = machine.policy == "explicit" and not machine.compute
+        self.deepest = max(self.depth.values()) if counting else len(mapping.loops)
 
     def loop(self, position: int, box: dict[str, range]) -> None:
         """The loops from ``position`` inwards over a box."""
         for operand in self.nest.operands:
             if self.depth.get(operand.name, len(self.mapping.loops)) == position:
                 self._move(operand, box)
+        if position == self.deepest and position < len(self.mapping.loops):
+            return
         if position == len(self.mapping.loops):
             self._point({dim: values.start for dim, values in box.items()})
             return
         for part in _steps(self.mapping.loops[position], box):
             self.loop(position + 1, part)
 
-    def finish(self) -> Values | None:
+    def finish(self) -> Array:
         """Stores what is left of the result."""
         self._leave(self.result)
-        found: Values | None = self.arrays[self.result.name].values
-        return found
+        return self.arrays[self.result.name]
 
     def _move(self, operand: Operand, box: dict[str, range]) -> None:
         """Makes the tile of a box the one that is held."""

@@ -11,9 +11,9 @@ import numpy as np
 from ...dtypes import element_bytes
 from ...errors import OptionError
 from ...graphs.loopnest import LoopNest, Operand
+from .arrays import PRODUCT, SLOWEST, SUM, Floats, Ints, Room, Shape
 from .hierarchy import Hierarchy, Level
 from .mapping import Loop, Mapping, Placement
-from .score import PRODUCT, SLOWEST, SUM, Floats, Ints, Room, Shape
 from .tile import elements
 
 OBJECTIVES = ("latency", "energy", "edp")
@@ -30,7 +30,7 @@ class Problem:
         kinds: class of each operand (weights, inputs, outputs).
         unroll: what lies side by side on the axes of the array.
         dims: names of the dims, in the order of the arrays.
-        shape, room: see :mod:`.score`.
+        shape, room: see :mod:`.arrays`.
         beside: index of the block of loops whose steps go to different cores; -1 for none.
     """
 
@@ -57,7 +57,7 @@ class Problem:
         """A candidate and its placement as a mapping."""
         loops: list[Loop] = []
         at = [0]  # position among all loops -> position among those that take more than one step
-        box = self.shape.extents.copy()
+        box = self.shape.extents.astype(np.int64)
         core = next((axis.name for axis in self.hierarchy.axes if not axis.multicast), "")
         for block, order in enumerate(orders):
             for dim in order:
@@ -87,12 +87,12 @@ def shape_of(nest: LoopNest, target: Hierarchy, spread: dict[str, int]) -> tuple
     terms = [term for axis in axes for term in axis.terms]
     ends = np.cumsum([0, *(len(operand.index) for operand in nest.operands)])
     shape = Shape(
-        np.array([nest.dims[dim] for dim in dims], np.int64),
-        np.array([spread.get(dim, 1) for dim in dims], np.int64),
+        np.array([nest.dims[dim] for dim in dims], np.float64),
+        np.array([spread.get(dim, 1) for dim in dims], np.float64),
         ends.astype(np.int64),
         np.cumsum([0, *(len(axis.terms) for axis in axes)]).astype(np.int64),
         np.array([number[dim] for dim, _ in terms], np.int64),
-        np.array([factor for _, factor in terms], np.int64),
+        np.array([abs(factor) for _, factor in terms], np.float64),
         np.array([[dim in operand.dims for dim in dims] for operand in nest.operands], np.bool_),
         np.array([not _projective(operand) for operand in nest.operands], np.bool_),
         np.array([target.kept_bytes(operand) for operand in nest.operands], np.float64),

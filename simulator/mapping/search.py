@@ -16,11 +16,11 @@ import numpy as np
 
 from ...errors import OptionError
 from ...graphs.loopnest import LoopNest
+from .arrays import Bools, Ints
 from .climb import Found, Space, climb, enumerate_all, nearest_picks, space_sizes
 from .hierarchy import Axis, Hierarchy, classes
 from .problem import OBJECTIVES, Problem, Unrolling, orders_of, problem, real_seed, sizes_of, thinned
 from .result import Mapped, evaluate
-from .score import Bools, Ints
 
 EXHAUSTIVE = 10_000
 """Spaces of at most this many candidates are searched completely."""
@@ -108,8 +108,8 @@ def _best_for(nest: LoopNest, target: Hierarchy, aim: str, rules: Constraints, e
 def _search_tiles(task: Problem, rules: Constraints, rounds: int, exhaustive: bool) -> Found:
     """The best tiles and orders for one unrolling; after :data:`QUICK` rounds, or few, no exchanges are tried."""
     shape = task.shape
-    least = np.minimum(shape.array, shape.extents).tolist()
-    sizes = [sizes_of(extent, small, rules.sizes) for extent, small in zip(shape.extents.tolist(), least, strict=True)]
+    least = np.minimum(shape.array, shape.extents).astype(int).tolist()
+    sizes = [sizes_of(task.nest.dims[dim], small, rules.sizes) for dim, small in zip(task.dims, least, strict=True)]
     few = SIZES if task.blocks > 2 else 2 * SIZES
     table, counts = space_sizes([thinned(each, few) for each in sizes])
     orders = _fixed_order(task, rules.order) if rules.order else orders_of(shape)

@@ -1,0 +1,143 @@
+"""Any loop nest as a problem: the text of an einsum with affine subscripts, solved by the mapping that moves least."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ....errors import GraphError, OptionError
+from ....graphs.loopnest import LoopNest, Operand, nest
+from ..machine.errors import TraceTooLong
+from .base import Algorithm, Count, Parameter, Params, Problem, Tile, TooSmall
+
+if TYPE_CHECKING:
+    from ...mapping import Mapping as LoopMapping
+    from ..bounds import Bound
+    from ..machine import Array, Machine
+
+POINT_WEIGHT = 400
+"""Operations that running a point in Python is worth beside an operation in NumPy; keeps full-size checks short."""
+
+MOVE_WEIGHT = 20
+"""Calls of a program that one move of a general mapping is worth: its tiles are sets of indices, not slices."""
+
+MOST_POINTS = 500_000
+"""Points whose accesses are replayed one by one."""
+
+
+def einsum_problem(text: str, dims: Mapping[str, int]) -> Problem:
+    """The problem that computes ``text`` over a box of ``dims``: the product of what is read, summed into the result.
+
+    Raises:
+        GraphError: subscripts that are not affine, a dim without extent, several results, an extent below 1.
+    """
+    whole = _nest(text, tuple(dims.items()))
+    if len(whole.writes) != 1:
+        raise GraphError("an einsum here has one result", where=text, found=", ".join(o.name for o in whole.writes))
+    mapped = Algorithm("mapped", "the loop order, tiles and placements that the mapper finds", "roofcast's mapper",
+                       lambda p, fast: _tile(_of(text, p), fast), lambda p, fast, _: _count(_of(text, p), fast),
+                       lambda m, p, tile, **inputs: _run(_of(text, p), m, tile["S"], inputs),
+                       steps=lambda p, tile: _steps(_of(text, p), tile["S"]))  # fmt: skip
+    return Problem("einsum", text, {dim: Parameter(size, "loop extent") for dim, size in dims.items()},
+                   lambda p: {o.name: _shape(o, p) for o in whole.reads},
+                   lambda p, **inputs: _reference(_of(text, p), inputs),
+                   lambda p, fast: _bounds(_of(text, p), fast),
+                   lambda p: POINT_WEIGHT * len(whole.operands) * math.prod(p.values()),
+                   (mapped,), accesses=1 / POINT_WEIGHT)  # fmt: skip
+
+
+@lru_cache(maxsize=256)
+def _nest(text: str, dims: tuple[tuple[str, int], ...]) -> LoopNest:
+    return nest(text, dict(dims), "int8", unit="matrix", ops_per_point=2)
+
+
+def _of(text: str, params: Params) -> LoopNest:
+    return _nest(text, tuple(params.items()))
+
+
+def _bounds(of: LoopNest, fast: int) -> Sequence[Bound]:
+    from ..bounds import all_bounds
+
+    found: Sequence[Bound] = all_bounds(of, fast=fast)
+    return found
+
+
+_FOUND: dict[tuple[Any, ...], LoopMapping] = {}
+
+
+def _mapping(of: LoopNest, fast: int) -> LoopMapping:
+    """The two-level mapping with least traffic; bytes are elements, since every operand has one-byte elements."""
+    from ...mapping import best_mapping, two_level
+
+    key = (tuple(of.dims.items()), of.operands, fast)
+    if key not in _FOUND:
+        if fast < len(of.operands):
+            raise TooSmall(len(of.operands), fast)
+        try:
+            _FOUND[key] = best_mapping(of, two_level(fast), "traffic@fast").mapping
+        except OptionError as error:
+            raise OptionError("fast memory is too small for any tile", where="fast", found=f"{fast} elements",
+                              expected=f"more: {error}") from error  # fmt: skip
+    return _FOUND[key]
+
+
+def _tile(of: LoopNest, fast: int) -> Tile:
+    """Extents of what the innermost resident operand's box spans, and the capacity that they were found for."""
+    mapping = _mapping(of, fast)
+    outermost = min(mapping.placements[0].depth.values())
+    return {**mapping.tile(outermost), "S": fast}
+
+
+def _count(of: LoopNest, fast: int) -> Count:
+    from ...mapping import count
+
+    mapping = _mapping(of, fast)
+    moved = count(mapping).moved["fast"].values()
+    return Count(sum(m.loads for m in moved), sum(m.stores for m in moved), mapping.need("fast"))
+
+
+def _run(of: LoopNest, m: Machine, fast: int, inputs: Mapping[str, Array]) -> Array:
+    from ...mapping.execute import run
+
+    if m.policy != "explicit" and of.points > MOST_POINTS:
+        raise TraceTooLong(f"{of.points} points are too many to replay one by one")
+    return run(_mapping(of, fast), m, dict(inputs))
+
+
+def _steps(of: LoopNest, fast: int) -> int:
+    """Tile moves of a machine that only counts: the loops outside the deepest operand's tile."""
+    mapping = _mapping(of, fast)
+    steps, left = MOVE_WEIGHT, dict(of.dims)
+    for loop in mapping.loops[: max(mapping.placements[0].depth.values())]:
+        steps *= -(-left[loop.dim] // loop.step)
+        left[loop.dim] = min(left[loop.dim], loop.step)
+    return steps
+
+
+def _shape(operand: Operand, dims: Mapping[str, int]) -> tuple[int, ...]:
+    return tuple(axis.extent(dims) for axis in operand.index)
+
+
+def _reference(of: LoopNest, inputs: Mapping[str, Any]) -> Any:
+    """All points at once by indexing; only for boxes that fit in memory."""
+    names = list(of.dims)
+    grid = dict(zip(names, np.ix_(*(np.arange(of.dims[name]) for name in names)), strict=True))
+    total: Any = np.ones([1] * len(names))
+    for operand in of.reads:
+        total = total * inputs[operand.name][_index(operand, of, grid)]
+    result = of.writes[0]
+    out = np.zeros(_shape(result, of.dims))
+    np.add.at(out, _index(result, of, grid), np.broadcast_to(total, list(of.dims.values())))
+    return out
+
+
+def _index(operand: Operand, of: LoopNest, grid: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(
+        sum(factor * grid[dim] - min(0, factor * (of.dims[dim] - 1)) for dim, factor in axis.terms)
+        + np.zeros(list(of.dims.values()), np.int64)
+        for axis in operand.index
+    )
