@@ -121,7 +121,8 @@ def map_(
     else:
         from .graphs import load
 
-        given: dict[str, Any] = {"batch": batch, "seq": seq, "context": context, "phase": phase, "dims": extents(dim), "dtype": dtype}
+        given: dict[str, Any] = {"batch": batch, "seq": seq, "context": context, "phase": phase, "dtype": dtype,
+                                 "dims": extents(dim)}  # fmt: skip
         graph = load(model, **{name: value for name, value in given.items() if value is not None})
         found = map_graph(graph, device, objective, rules, _native(device, graph, dtype))
     if as_json:

@@ -32,14 +32,14 @@ def blocked(product: Kernels, buffer: Floats, shared: NDArray[np.bool_]) -> Floa
     """
     m, n, batch = product.m[:, None], product.n[:, None], product.batch[:, None]
     left, right = product.reads[:, :1], product.reads[:, 1:2]
-    accumulators = np.maximum(buffer / ACCUMULATOR_BYTES, 1.0)
+    accumulators = np.maximum((np.sqrt(buffer / ACCUMULATOR_BYTES + 1) - 1) ** 2, 1.0)  # beside a column and a row
     rows = np.minimum(m, np.maximum(np.sqrt(accumulators), accumulators / n))
     columns = np.minimum(n, accumulators / rows)
     result_stays = left * (n / columns - 1) + right * (m / rows - 1)
     right_stays = left * (np.maximum(1.0, right / batch / buffer) - 1)
     left_stays = right * (np.maximum(1.0, left / batch / buffer) - 1)
     factor_stays = np.where(shared, np.minimum(right_stays, left_stays), np.inf)
-    again = np.minimum(result_stays, factor_stays)
+    again: Floats = np.minimum(result_stays, factor_stays)
     curved = np.flatnonzero(product.curve >= 0)
     if len(curved):
         curves = product.curves[product.curve[curved]]

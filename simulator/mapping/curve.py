@@ -31,11 +31,16 @@ STEP, FIRST, POINTS = 0.5, 6.0, 64
 CAPACITIES: Floats = np.exp2(FIRST + STEP * np.arange(POINTS, dtype=np.float64))
 """Bytes at which curves are tabulated: from 64 B to 181 GB, two an octave."""
 
-SIZES = (1, *(size for power in range(1, 21) for size in (1 << power, 3 << (power - 1))))
-"""Tile sizes that are tried: two an octave. A size beyond the extent is the extent."""
+GRIDS = (
+    (1, *(size for power in range(1, 21) for size in (1 << power, 3 << (power - 1)))),
+    tuple(1 << power for power in range(21)),
+    tuple(1 << power for power in range(0, 22, 2)),
+)
+"""Tile sizes that are tried: two an octave, one, and one every second, each part of the one before. A size beyond the
+extent is the extent. Larger nests take a coarser grid, and so they still never move less."""
 
-FEW = (1, 4, 16, 64, 256, 1024, 4096, 1 << 15, 1 << 20)
-"""The same where a nest has more than two dims to tile."""
+MOST = 6000
+"""Candidates of one choice of what stays, above which the next coarser grid is taken."""
 
 
 @dataclass(frozen=True)
@@ -118,8 +123,8 @@ class _Search:
         for innermost in sliding or [None]:
             # Beside the loop that slides, other swept loops of the window's array may be wide: whole lines of it stay.
             wide = [d for d in sliding if d is not None and d != innermost]
-            choices = [*(self._sizes(d, len(kept)) for d in kept), *((1.0, float(self.dims[d])) for d in wide)]
-            names = [*kept, *wide]
+            choices = [*self._sizes(sorted(kept)), *((1.0, float(self.dims[d])) for d in wide)]
+            names = [*sorted(kept), *wide]
             grid = np.array(list(product(*choices))).T.reshape(len(names), -1) if names else np.empty((0, 1))
             tile: dict[str, Floats | float] = dict.fromkeys(self.dims, 1.0)
             tile |= {d: float(self.dims[d]) for d in swept if d in self.windows}
@@ -127,12 +132,19 @@ class _Search:
             room, moved = np.broadcast_arrays(*self._score(stay, swept, tile, innermost))
             yield results_stay, room, moved
 
-    def _sizes(self, dim: str, tiled: int) -> tuple[float, ...]:
+    def _sizes(self, dims: Sequence[str]) -> list[tuple[float, ...]]:
+        """Tile sizes of each dim, from the finest grid that is not too large."""
+        for grid in GRIDS:
+            sizes = [self._of_grid(dim, grid) for dim in dims]
+            if math.prod(len(each) for each in sizes) <= MOST:
+                break
+        return sizes
+
+    def _of_grid(self, dim: str, grid: Sequence[int]) -> tuple[float, ...]:
         extent = self.dims[dim]
         if dim in self.windows:
             return (float(extent),)
-        sizes = SIZES if tiled <= 2 else FEW
-        return tuple(dict.fromkeys(float(min(size, extent)) for size in (*sizes, extent)))
+        return tuple(dict.fromkeys(float(min(size, extent)) for size in (*grid, extent)))
 
     def _slides(self, dim: str) -> bool:
         return any(dim in dict(axis.terms) and len(axis.terms) > 1 for o in self.operands for axis in o.index)
@@ -146,9 +158,10 @@ class _Search:
         for i, operand in enumerate(self.operands):
             piece = _footprint(operand, tile) * self.held[i]
             room = room + piece
-            if i not in stay:  # one operand passes by an element at a time
-                spare = np.maximum(spare, piece - self.held[i])
             passes, some = self._passes(operand, i in stay, swept, trips)
+            if i not in stay and all(len(axis.terms) < 2 for axis in operand.index):
+                # One of those that move passes by an element at a time, unless its elements serve several points.
+                spare = np.maximum(spare, (piece - self.held[i]) * some)
             last = innermost if i not in stay else None
             volume = _volume(operand, self.dims, tile, trips, last)
             cost = passes * volume * self.bytes[i]
@@ -206,7 +219,7 @@ def _volume(operand: Operand, dims: dict[str, int], tile: dict[str, Floats | flo
     volume: Floats | float = 1.0
     for axis in operand.index:
         names = [dim for dim, _ in axis.terms]
-        if len(names) < 2 or innermost in names:
+        if len(names) < 2 or (innermost in names and _contiguous(axis, tile, str(innermost))):
             volume = volume * axis.distinct(dims)
             continue
         # Full tiles and the remainder differ in size, but the sum over them is linear in both.
@@ -223,3 +236,11 @@ def _volume(operand: Operand, dims: dict[str, int], tile: dict[str, Floats | flo
     shifted = {dim for axis in operand.index if len(axis.terms) > 1 for dim, _ in axis.terms}
     tiles = math.prod((trips[d] for d in shifted), start=np.ones(()))
     return np.minimum(volume, operand.size * tiles)  # padding is not read
+
+
+def _contiguous(axis: Affine, tile: dict[str, Floats | float], but: str) -> bool:
+    """Whether what the other dims of the subscript span has no gaps, so that a step keeps what overlaps."""
+    others = Affine(tuple(term for term in axis.terms if term[0] != but))
+    hull = 1 + sum(abs(coefficient) * (tile[dim] - 1) for dim, coefficient in others.terms)
+    points = math.prod((tile[dim] for dim, _ in others.terms), start=1.0)
+    return bool(np.all(points >= hull))

@@ -274,27 +274,9 @@ def reference(p: Params, I: Any, F: Any) -> Any:  # noqa: E741
 
 
 def _bounds(p: Params, fast: int) -> Sequence[Bound]:
-    """What must move at all, and the bounds of the part that never meets the padding.
+    from ..bounds.convolutions import convolution
 
-    A box of iteration points would count taps in the padding, and its footprint is exact for coprime strides only.
-    """
-    from .. import bounds
-    from ..bounds.bound import compulsory
-
-    rows, columns = axes(p)
-    filters = p["k"] * p["c"] * rows.taps_used() * columns.taps_used()
-    outputs = p["k"] * rows.outputs_used() * columns.outputs_used()
-    moved = p["n"] * (p["c"] * len(rows.used) * len(columns.used) + outputs) + filters
-    least = compulsory(moved, "input read + filters + output", {**p, "S": fast})
-    if not rows.inside() or not columns.inside() or min(p["stride"], p["dilation"]) > 1:
-        return (least,)
-    h, w = (_under(axis, axis.inside()) for axis in (rows, columns))
-    return (least, *bounds.convolution(**{**p, "h": h, "w": w, "padding": 0}, S=fast))
-
-
-def _under(axis: Axis, outputs: int) -> int:
-    """Input elements from the first to the last under so many windows side by side."""
-    return (outputs - 1) * axis.stride + (axis.window - 1) * axis.dilation + 1
+    return convolution(**p, S=fast)
 
 
 def _work(p: Params) -> float:

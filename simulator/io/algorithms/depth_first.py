@@ -193,43 +193,9 @@ def _complete(p: Params) -> Params:
 
 
 def _bounds(p: Params, fast: int) -> Sequence[Bound]:
-    """What must move at all, and the bounds of the outputs whose cones never meet the padding."""
-    from .. import bounds
-    from ..bounds.bound import compulsory
+    from ..bounds.convolutions import convolution_chain
 
-    chain = layers(p)
-    rows, columns = (tuple(each) for each in zip(*map(convolution.axes, chain), strict=True))
-    (high, down), (wide, across) = _needed(rows), _needed(columns)
-    filters = sum(layer["k"] * layer["c"] * r * s for layer, r, s in zip(chain, down, across, strict=True))
-    moved = p["c"] * high * wide + filters + p["k"] * rows[-1].out * columns[-1].out
-    least = compulsory(moved, "input read + filters + output", {**p, "S": fast})
-    p_out, q_out = _inside(rows), _inside(columns)
-    if not p_out or not q_out or p["stride"] > p["r"]:  # such strides leave outputs that no later layer reads
-        return (least,)
-    inner: Layers = []
-    for layer in reversed(chain):
-        p_out, q_out = ((size - 1) * layer["stride"] + layer["r"] for size in (p_out, q_out))
-        inner.insert(0, {**layer, "h": p_out, "w": q_out, "padding": 0})
-    return (least, *bounds.convolution_chain(inner, S=fast))
-
-
-def _inside(axes: Sequence[Axis]) -> int:
-    """Outputs of the last layer, side by side, whose cone lies in the input and in every layer between."""
-    low, high = 0, axes[0].extent - 1
-    for axis in axes:
-        low = -(-(low + axis.padding) // axis.stride)
-        high = (high + axis.padding - axis.window + 1) // axis.stride
-    return max(0, high - low + 1)
-
-
-def _needed(axes: Sequence[Axis]) -> tuple[int, list[int]]:
-    """Along one axis: input elements that the last outputs depend on, and taps of each layer that they use."""
-    outputs, taps = set(range(axes[-1].out)), list[int]()
-    for axis in reversed(axes):
-        reads = [read for output in outputs for read in axis.taps(output)]
-        outputs = {element for _, element in reads}
-        taps.insert(0, len({tap for tap, _ in reads}))
-    return len(outputs), taps
+    return convolution_chain(layers(p), S=fast)
 
 
 CHAIN = Problem(

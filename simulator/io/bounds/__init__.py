@@ -1,7 +1,7 @@
 """Lower bounds on data movement: of any loop nest, of groups of operators, and of named computations.
 
-Reading order: ``bound`` (the value), ``phases`` (the argument), ``hbl`` (which exponents hold), ``nests``, ``pairs``
-(attention), ``groups``, ``catalogue``, ``parallel``.
+Reading order: ``bound`` (the value), ``phases`` (the argument), ``hbl`` (which exponents hold), ``windows`` (what
+padding leaves), ``nests``, ``pairs`` (attention), ``groups``, ``catalogue``, ``convolutions``, ``parallel``.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ _HOME = {
     "partition": ("partition_bound",),
     "pairs": ("attention", "pair_bound"),
     "parallel": ("matmul_parallel",),
-    "catalogue": ("cholesky", "convolution", "convolution_chain", "dot", "elementwise", "fft", "floyd_warshall", "gemv",
-                  "layernorm", "linear_attention", "lu", "matmul", "mttkrp", "nbody", "outer", "softmax", "stencil",
-                  "syrk", "trsm"),
+    "catalogue": ("cholesky", "dot", "elementwise", "fft", "floyd_warshall", "gemv", "layernorm", "linear_attention",
+                  "lu", "matmul", "mttkrp", "nbody", "outer", "softmax", "stencil", "syrk", "trsm"),
+    "convolutions": ("convolution", "convolution_chain"),
 }  # fmt: skip
 _MODULE = {name: module for module, names in _HOME.items() for name in names}
 

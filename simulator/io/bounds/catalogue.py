@@ -67,31 +67,8 @@ def mttkrp(extents: Sequence[int], rank: int, S: int) -> tuple[Bound, ...]:
     return all_bounds(nest(f"{reads} -> G[i0,r]", sizes, "fp32"), fast=whole("fast", S))
 
 
-def convolution(n: int, c: int, k: int, h: int, w: int, r: int, s: int, stride: int = 1, padding: int = 0,
-                dilation: int = 1, *, S: int) -> tuple[Bound, ...]:  # fmt: skip
-    """Convolution of ``n`` images ``c x h x w`` with ``k`` filters ``c x r x s``."""
-    return all_bounds(_convolution(n, c, k, h, w, r, s, stride, padding, dilation), fast=whole("fast", S))
-
-
-def convolution_chain(layers: Sequence[Mapping[str, int]], *, S: int) -> tuple[Bound, ...]:
-    """Convolutions one after the other, whose intermediate images need not be stored."""
-    from .groups import group_bounds
-
-    nests = [_convolution(**layer, number=str(i)) for i, layer in enumerate(layers)]
-    links = [(i, f"O{i}", i + 1, f"I{i + 1}") for i in range(len(nests) - 1)]
-    return group_bounds(nests, links, fast=S)
-
-
-def _convolution(n: int, c: int, k: int, h: int, w: int, r: int, s: int, stride: int = 1, padding: int = 0,
-                 dilation: int = 1, number: str = "") -> LoopNest:  # fmt: skip
-    p, q = ((size + 2 * padding - dilation * (window - 1) - 1) // stride + 1 for size, window in ((h, r), (w, s)))
-    window = f"{stride}*p + {dilation}*r,{stride}*q + {dilation}*s"
-    return _nest(f"I{number}[n,c,{window}], F{number}[k,c,r,s] -> O{number}[n,k,p,q]", {f"I{number}": n * c * h * w},
-                 n=n, c=c, k=k, p=p, q=q, r=r, s=s)  # fmt: skip
-
-
-def _nest(einsum: str, sizes: Mapping[str, int] | None = None, **dims: int) -> LoopNest:
-    return nest(einsum, {name: whole(name, extent) for name, extent in dims.items()}, "fp32", sizes=sizes)
+def _nest(einsum: str, **dims: int) -> LoopNest:
+    return nest(einsum, {name: whole(name, extent) for name, extent in dims.items()}, "fp32")
 
 
 def _product(name: str, operations: float, growth: float, S: int, plus: float, expr: str, values: Mapping[str, float],
@@ -134,11 +111,12 @@ def cholesky(n: int, S: int) -> tuple[Bound, ...]:
 
 
 def lu(n: int, S: int) -> tuple[Bound, ...]:
-    """LU of ``n x n`` in place, without pivoting. Each entry turns operand once (n^2 events), and is stored once."""
+    """LU of ``n x n`` in place, without pivoting. The first row is as it was and need not be stored; every other entry is
+    stored once and turns operand at most once, an event without a load."""
     n, S = whole("n", n), whole("fast", S)
     values = {"N": n, "S": S}
     return (
-        compulsory(2 * n * n, "2*N**2", values),
+        compulsory(2 * n * n - n, "2*N**2 - N", values),
         _product("phases", n * (n - 1) * (2 * n - 1) / 6, PRODUCT, S, 0.0, "N*(N - 1)*(2*N - 1)/(3*sqrt(S)) + S",
                  values, "Olivry et al., PLDI 2020; Kwasniewski et al., SC 2021; by the phase argument"),
     )  # fmt: skip
@@ -202,7 +180,7 @@ def stencil(n: int, t: int, S: int, d: int = 1) -> tuple[Bound, ...]:
         value = max(value, step * (math.ceil(counted / budget ** (1 + 1 / d)) - 1) + float(inner**d))
     return (
         compulsory(2 * inner**d, "2*(n - 2)**d", values),
-        Bound("paths", max(0.0, value), "d*S*(n**d*T/((d + 1)*S)**(1 + 1/d) - 1) + n**d", values, recompute="allowed",
+        Bound("paths", max(0.0, value), "d*S*(n**d*T/((d + 1)*S)**(1 + 1/d) - 1) + n**d", values, recompute="forbidden",
               source="Elango et al., SPAA 2014; Olivry et al., PLDI 2020; by the phase argument"),
         Bound("Elango", n**d * t / (4 * (2 * S) ** (1 / d)), "n**d*T/(4*(2*S)**(1/d))", values, assertable=False,
               reason="quoted, not read in the paper", source="Elango et al., SPAA 2014"),

@@ -18,6 +18,7 @@ from .bound import Bound, best, compulsory, whole
 from .nests import SOURCE, footprint, problem, solve
 from .pairs import EXPR, fused_attention, pair_bound
 from .pairs import SOURCE as PAIRS
+from .windows import reach
 
 Link = tuple[int, str, int, str]
 """``(producer, its result, consumer, its operand)``: nests by number, arrays by name."""
@@ -63,7 +64,7 @@ def _outer(nests: Sequence[LoopNest], free: frozenset[str]) -> dict[tuple[str, b
         for operand in body.operands:
             if operand.name not in free:
                 key = (operand.name, operand.write)
-                found[key] = max(found.get(key, 0.0), footprint(operand, body))
+                found[key] = max(found.get(key, 0.0), footprint(operand, body, reach(body)))
     return found
 
 
@@ -96,7 +97,7 @@ def _singles(nests: Sequence[LoopNest], free: frozenset[str], S: int) -> list[tu
     found = []
     for body in nests:
         arrays = frozenset(operand.name for operand in body.operands)
-        posed = problem(body, free)
+        posed = problem(body, reach(body), free)
         summed = sum(1 for o in body.reads if o.dims & body.reduced)  # more: scales, which a partial sum can take
         if posed is not None and posed.operations > 0 and summed <= 2:
             found.append((solve(posed, S)[0], arrays, "nest"))
@@ -112,15 +113,15 @@ def _pairs(nests: Sequence[LoopNest], free: frozenset[str], S: int) -> list[tupl
         if not _product(first):
             continue
         at, between = first.writes[0], {first.writes[0].name}
-        size = footprint(at, first)
+        size = footprint(at, first, reach(first))
         for then in nests:
             read = [o for o in then.reads if o.name in between]
             if not read or at.name not in free:
                 continue
-            if not then.reduced and len(then.writes) == 1 and footprint(then.writes[0], then) == size:
+            if not then.reduced and len(then.writes) == 1 and footprint(then.writes[0], then, reach(then)) == size:
                 if then.writes[0].name in free:
                     between.add(then.writes[0].name)
-            elif _product(then) and footprint(read[0], then) == size:
+            elif _product(then) and footprint(read[0], then, reach(then)) == size:
                 arrays = frozenset(o.name for body in (first, then) for o in body.operands) | between
                 outer = {o.name for body in (first, then) for o in body.operands} - between
                 if len(outer) == 4 and not outer & free:
@@ -184,4 +185,4 @@ def _count(outer: dict[tuple[str, bool], float], operand: Operand, nest: LoopNes
     tensor = graph.tensors.get(operand.name)
     if tensor is not None and operand.name not in made and tensor.role != "constant":
         key = (operand.name, False)
-        outer[key] = max(outer.get(key, 0.0), min(footprint(operand, nest), tensor.size) * tensor.repeat)
+        outer[key] = max(outer.get(key, 0.0), min(footprint(operand, nest, reach(nest)), tensor.size) * tensor.repeat)

@@ -23,6 +23,7 @@ from ....graphs.loopnest import Affine, LoopNest, Operand
 from .bound import Bound, best, compulsory, whole
 from .hbl import conditions, maps
 from .phases import Growth, events
+from .windows import Reach, reach, touched
 
 Array = npt.NDArray[np.float64]
 ROUNDING = 1e-9
@@ -134,48 +135,49 @@ def _feasible(x: Array, A: Array, b: Array, arrays: int) -> Array:
 
 def distinct(affine: Affine, dims: Mapping[str, int]) -> int:
     """No more than the distinct values of a subscript over the box."""
-    terms = [(dim, abs(c)) for dim, c in affine.terms if c and dims[dim] > 1]
-    if len(terms) == 2 and terms[0][0] != terms[1][0]:
-        (p, a), (r, c) = sorted(terms, key=lambda term: -term[1])
-        if c == 1:  # windows of r every a steps
-            return dims[p] * dims[r] if dims[r] < a else a * (dims[p] - 1) + dims[r]
-        if math.prod((dims[p], dims[r])) <= 1 << 20:
-            a, c = a // (g := math.gcd(a, c)), c // g
-            grid = np.add.outer(a * np.arange(dims[p]), c * np.arange(dims[r]))
-            return int(np.bincount(grid.ravel()).astype(bool).sum())
-    return max((dims[dim] for dim, _ in terms), default=1)
+    terms = tuple((dim, c) for dim, c in affine.terms if c)
+    if len({dim for dim, _ in terms}) < len(terms):
+        return 1
+    if len(terms) <= 2:
+        return Affine(terms).distinct(dims)
+    return max(dims[dim] for dim, _ in terms)
 
 
-def footprint(operand: Operand, nest: LoopNest) -> float:
+def footprint(operand: Operand, nest: LoopNest, found: Reach | None) -> float:
     """No more than the distinct elements touched. With density q each has at least a share q: an element is used by
-    at most its share of the box."""
-    touched = float(math.prod(distinct(affine, nest.dims) for affine in operand.index))
-    touched = touched if operand.size is None else min(touched, operand.size)
-    return math.ceil(touched * nest.density - 1e-9)
+    at most its share of the box. ``found`` says what windows that overhang leave of it."""
+    whole_box = float(math.prod(distinct(affine, nest.dims) for affine in operand.index))
+    reached = whole_box if found is None else min(whole_box, touched(operand, nest, found))
+    reached = reached if operand.size is None else min(reached, operand.size)
+    return math.ceil(reached * nest.density - 1e-9)
 
 
-def _operations(nest: LoopNest) -> float:
+def _operations(nest: LoopNest, found: Reach | None) -> float:
     """Points whose operands all exist: a window that hangs over the edge of its array reads nothing there."""
+    points = nest.points if found is None else found.points
     padded = 0.0
     for operand in nest.operands:
-        reach = math.prod(distinct(affine, nest.dims) for affine in operand.index)
-        if operand.size is not None and operand.size < reach:
+        beyond = math.prod(distinct(affine, nest.dims) for affine in operand.index)
+        if found is not None and operand.name in found.touched:
+            continue
+        if operand.size is not None and operand.size < beyond:
             seen: set[str] = set()
             uses = float(nest.points)
             for affine in operand.index:  # points that use one element, at most
                 uses /= max((nest.dims[dim] for dim, _ in affine.terms if dim not in seen), default=1)
                 seen |= {dim for dim, _ in affine.terms}
-            padded += (reach - operand.size) * uses
-    return max(0.0, nest.points * nest.density - padded)
+            padded += (beyond - operand.size) * uses
+    return max(0.0, points - nest.points * (1 - nest.density) - padded)
 
 
-def problem(nest: LoopNest, free: frozenset[str] = frozenset()) -> Problem | None:
+def problem(nest: LoopNest, found: Reach | None, free: frozenset[str] = frozenset()) -> Problem | None:
     """The nest for the phase argument, or None where its points are not single operations.
 
     Inputs that use no reduced loop can be applied after the reduction, so they are left out. Operands of one name
     share one array, whose footprint is at least each of theirs, so they share its exponent.
 
     Args:
+        found: what windows leave of the box, see :func:`windows.reach`.
         free: intermediates, which need not be moved.
     """
     if nest.ops_per_point < 1 or nest.serial > 1:
@@ -183,7 +185,7 @@ def problem(nest: LoopNest, free: frozenset[str] = frozenset()) -> Problem | Non
     written = {operand.name: operand.index for operand in nest.writes}
     if any(operand.index != written.get(operand.name, operand.index) for operand in nest.reads):
         return None  # a recurrence: what is read was made by an earlier point
-    A, b, loops = conditions(found := maps(nest))
+    A, b, loops = conditions(split := maps(nest))
     accesses = {(operand.name, operand.index): column for column, operand in enumerate(nest.operands)}
     names = list(dict.fromkeys(name for name, _ in accesses))
     shares = Counter(name for name, _ in accesses)
@@ -193,14 +195,21 @@ def problem(nest: LoopNest, free: frozenset[str] = frozenset()) -> Problem | Non
         operand = nest.operands[column]
         if operand.write or not nest.reduced or operand.dims & nest.reduced:
             merged[:, names.index(name)] += A[:, column] / shares[name]
-    sizes = np.array([max(o.footprint(nest.dims) if name in free else footprint(o, nest) for o in nest.operands
+    sizes = np.array([max(o.footprint(nest.dims) if name in free else footprint(o, nest, found) for o in nest.operands
                           if o.name == name) for name in names], float)  # fmt: skip
     credit = np.where([name in free for name in names], -1.0, 1.0)
-    return Problem(_operations(nest), sizes, credit, merged, b, np.log([found.extents[loop] for loop in loops]))
+    return Problem(_operations(nest, found), sizes, credit, merged, b, np.log([split.extents[loop] for loop in loops]))
 
 
-def all_bounds(subject: Any, *, fast: float) -> tuple[Bound, ...]:
+def all_bounds(
+    subject: Any, *, fast: float, lengths: Mapping[str, Sequence[int]] | None = None
+) -> tuple[Bound, ...]:
     """Bounds of a loop nest (or a graph) for fast memory of ``fast`` elements.
+
+    Args:
+        subject: a loop nest, or a graph.
+        lengths: of a nest, the extents of each array that windows overhang (its subscripts then carry the offset,
+            ``2*p + r - 1`` for a padding of 1); without them the worst shape of ``size`` elements is assumed.
 
     Raises:
         OptionError: ``fast`` is not a whole number of at least 1, or ``subject`` is neither.
@@ -211,7 +220,8 @@ def all_bounds(subject: Any, *, fast: float) -> tuple[Bound, ...]:
 
         return graph_bounds(subject, fast=S)
     names = list(dict.fromkeys(operand.name for operand in subject.operands))
-    moved = {name: max(footprint(o, subject) for o in subject.operands if o.name == name) for name in names}
+    reached = reach(subject, lengths)
+    moved = {name: max(footprint(o, subject, reached) for o in subject.operands if o.name == name) for name in names}
     twice = {o.name for o in subject.reads} & {o.name for o in subject.writes}
     total = sum(moved.values()) + sum(moved[name] for name in twice)
     values = {f"|{name}|": float(size) for name, size in moved.items()} | {"S": float(S)}
@@ -219,7 +229,7 @@ def all_bounds(subject: Any, *, fast: float) -> tuple[Bound, ...]:
     from .pairs import fused_attention
 
     found += fused_attention(subject, S)
-    posed = problem(subject)
+    posed = problem(subject, reached)
     if posed is not None and posed.operations > 0:
         value, about = solve(posed, S)
         if about:

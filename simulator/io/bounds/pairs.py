@@ -79,7 +79,10 @@ def fused_attention(nest: LoopNest, S: int) -> list[Bound]:
     if not d or not e or not keys:
         return []
     values = [operand for operand in rest if e <= operand.dims and keys <= operand.dims]
+    if len({q.name, k.name, out.name}) < 3 or any(operand.name in (q.name, out.name) for operand in values):
+        return []  # one array in two roles: sqrt(|q||k|) is no longer at most (|q| + |k|)/2 of distinct elements
+    shared = all(operand.name == k.name for operand in values)
     width, depth = (math.prod(nest.dims[dim] for dim in dims) for dims in (d, e))
     pairs = nest.points / (width * depth) * nest.density
-    value, about = pair_bound(pairs, width, depth, S, shared=not values)
+    value, about = pair_bound(pairs, width, depth, S, shared)
     return [Bound("two products", value, EXPR, about, recompute="allowed", source=SOURCE)] if about else []
