@@ -102,6 +102,7 @@ def map_(
     objective: Annotated[str, typer.Option(help="latency, energy, edp or traffic@LEVEL.")] = "energy",
     sizes: Annotated[str, typer.Option(help="Tile sizes: any, divisors or powers (of two).")] = "any",
     order: Annotated[str | None, typer.Option(help="Loop order for all levels, outermost first: k,m,n.")] = None,
+    fused: Annotated[bool, typer.Option("--fused", help="Which operators are worth running as one instead.")] = False,
     batch: Batch = 1, seq: Seq = None, context: Context = None, phase: Phase = None, dtype: Dtype = None,
     set_: Changes = None, dim: Dims = None,
     rows: Annotated[int, typer.Option(help="Most layers to show.")] = 12,
@@ -113,6 +114,8 @@ def map_(
     device = _changed(on, set_)
     rules = Constraints(sizes=sizes, order=tuple(order.split(",")) if order else ())
     found: Any
+    if fused and "->" in model:
+        raise OptionError("fusion needs a model of several operators", where="--fused", found=model)
     if "->" in model:
         from .graphs import nest
 
@@ -124,13 +127,16 @@ def map_(
         given: dict[str, Any] = {"batch": batch, "seq": seq, "context": context, "phase": phase, "dtype": dtype,
                                  "dims": extents(dim)}  # fmt: skip
         graph = load(model, **{name: value for name, value in given.items() if value is not None})
-        found = map_graph(graph, device, objective, rules, _native(device, graph, dtype))
+        from .simulator.mapping.fused import fuse_graph, render_fused
+
+        rules_dtype = _native(device, graph, dtype)
+        found = fuse_graph(graph, device) if fused else map_graph(graph, device, objective, rules, rules_dtype)
     if as_json:
-        print_json({"schema": "roofcast/mapping/1", **found.to_dict()})
+        print_json({"schema": f"roofcast/{'fusion' if fused else 'mapping'}/1", **found.to_dict()})
         return
     from .simulator.report import show
 
-    show(render(found, rows))
+    show(render_fused(found, rows) if fused else render(found, rows))
 
 
 def waterline(
