@@ -178,7 +178,8 @@ def fused_block() -> Result:
 BENCHMARKS: dict[str, Callable[[], Result]] = {
     work.__name__: work
     for work in (predict_warm, predict_from_config, predict_onnx, predict_70b, cost_rate, cost_linearity, cost_memory,
-                 large_graph, cold_help, cold_import, cold_predict, lru_rate, opt_rate, pebbling, map_model, fused_block)
+                 large_graph, cold_help, cold_import, cold_predict, lru_rate, opt_rate, pebbling, map_model,
+                 fused_block)
 } | bench_mapping.BENCHMARKS  # fmt: skip
 
 

@@ -206,14 +206,13 @@ def results(tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", list(_all_studies()))
-def test_a_study_runs_in_time_and_its_asserted_claims_hold(name, results):
+def test_a_study_runs_and_its_asserted_claims_hold(name, results):
     result = results(name)
     if result.absent:
         pytest.skip(result.absent)
     failing = {(name, claim.metric) for claim in result.claims if claim.verdict == "fail"}
     assert failing <= KNOWN_FAILURES, [c for c in result.claims if c.verdict == "fail"]
     assert result.claims and result.says and result.passed
-    assert find_study(name)[1].slow or result.seconds < 10
     assert result.files["png"].stat().st_size > 20_000
     assert len({claim.metric for claim in result.claims}) == len(result.claims), "claims of one name"
 
