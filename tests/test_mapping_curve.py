@@ -1,5 +1,7 @@
 """Traffic curves: what every estimate moves through a finite buffer, against mappings, bounds and each other."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -81,7 +83,7 @@ def test_every_candidate_is_a_mapping_that_moves_no_more_in_no_more_room(of, see
 def test_a_curve_falls_ends_at_nothing_and_stays_above_the_bound(m, n, k):
     curve = traffic_curve(matmul(m, n, k))
     for part in (curve.shared, curve.own):
-        assert all(a >= b for a, b in zip(part, part[1:], strict=False)) and part[-1] == 0
+        assert all(a >= b for a, b in pairwise(part)) and part[-1] == 0
     assert all(a <= b for a, b in zip(curve.shared, curve.own, strict=True))
     of = matmul(m, n, k)
     for i in range(6, 40, 7):

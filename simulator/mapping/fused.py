@@ -35,7 +35,8 @@ class FusedGroup:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        loops = [{"dim": dim, "tile": size, "from": first, "to": last} for dim, size, (first, last) in self.mapping.loops]
+        loops = [{"dim": dim, "tile": tile, "from": first, "to": last}
+                 for dim, tile, (first, last) in self.mapping.loops]  # fmt: skip
         return {"nests": list(self.mapping.nests), "times": self.times, "fused_loops": loops,
                 "bytes": self.mapping.bytes, "bytes_alone": self.alone, "lower_bound_bytes": self.least,
                 "gap": self.mapping.bytes / self.least, "peak_bytes": self.mapping.peak,
