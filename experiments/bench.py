@@ -159,14 +159,6 @@ def pebbling() -> Result:
     return _median(lambda: optimal(graph, 4), 3), "s"
 
 
-def map_model() -> Result:
-    """Best mappings of every distinct nest of ResNet-50 on Eyeriss for energy."""
-    from ..simulator.mapping import map_graph
-
-    graph, hardware = load("resnet50", dtype="int16"), device("eyeriss")
-    return _median(lambda: map_graph(graph, hardware, "energy").energy, 1), "s"
-
-
 def fused_block() -> Result:
     """The best fusion of a GPT-3 6.7B block of 2048 tokens on a TPU v4i."""
     from ..simulator.mapping.chain_block import block_chain, block_cost, transformer_block
@@ -178,8 +170,7 @@ def fused_block() -> Result:
 BENCHMARKS: dict[str, Callable[[], Result]] = {
     work.__name__: work
     for work in (predict_warm, predict_from_config, predict_onnx, predict_70b, cost_rate, cost_linearity, cost_memory,
-                 large_graph, cold_help, cold_import, cold_predict, lru_rate, opt_rate, pebbling, map_model,
-                 fused_block)
+                 large_graph, cold_help, cold_import, cold_predict, lru_rate, opt_rate, pebbling, fused_block)
 } | bench_mapping.BENCHMARKS  # fmt: skip
 
 
