@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from roofcast.errors import OptionError
-from roofcast.graphs import GraphBuilder
+from roofcast.graphs import GraphBuilder, load
 from roofcast.graphs.ir import Graph
 from roofcast.hwmodels import device, reading
 from roofcast.simulator.mapping.graph import map_graph
@@ -77,6 +77,28 @@ def test_every_level_has_room_and_moves_no_less_than_its_bound(key: str) -> None
             assert level.need <= level.capacity, (layer.name, level.name)
             gap = layer.mapped.gap(level.name)
             assert gap is None or gap >= 1 - 1e-9, (layer.name, level.name)
+
+
+def test_a_transformer_is_mapped_as_its_hardware_allows() -> None:
+    found = map_graph(load("bert-base"), device("h100"), "latency", dtype="bf16")
+    names = [layer.name for layer in found.layers]
+    assert len(set(names)) == len(names)
+    assert [name for name in names if name.startswith("layers.attention.attention ")] == [
+        f"layers.attention.attention {i}/3" for i in (1, 2, 3)
+    ]
+    for layer in found.layers:
+        moved = [level.bytes for level in layer.mapped.levels]
+        assert moved == sorted(moved), layer.name  # a level serves what is missed inside it, and more
+        assert all(level.need <= level.capacity for level in layer.mapped.levels[1:])
+        gaps = [layer.mapped.gap(level.name) for level in layer.mapped.levels[1:]]
+        assert all(gap is None or gap >= 1 - 1e-9 for gap in gaps)
+
+
+def test_convolutions_keep_a_row_stationary_array_busy() -> None:
+    found = map_graph(load("resnet50"), device("eyeriss"), "energy", dtype="int16")
+    products = [layer for layer in found.layers if layer.nest.contraction() is not None]
+    assert len(found.layers) == 48 and len(products) > 20
+    assert all(layer.mapped.utilization > 0.5 for layer in products)
 
 
 def test_levels_that_hold_classes_of_operands() -> None:

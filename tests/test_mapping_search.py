@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ from roofcast.simulator.mapping.hierarchy import Axis, Hierarchy, Level, classes
 from roofcast.simulator.mapping.problem import orders_of, problem, sizes_of
 from roofcast.simulator.mapping.result import evaluate
 from roofcast.simulator.mapping.score import score
-from roofcast.simulator.mapping.search import Constraints, best_mapping
+from roofcast.simulator.mapping.search import Constraints, best_mapping, least_cost
 
 PICO = 1e-12
 
@@ -52,17 +52,6 @@ def test_curve_lies_on_or_below_accelforge() -> None:
         assert found.elements("fast") == curve.accesses[i] <= theirs
         if capacity < 3 * 4096**2:
             assert curve.accesses[i] >= 2 * 4096**3 / math.sqrt(capacity) - 2 * capacity  # Smith et al., 2019
-
-
-def test_curve_of_36_capacities_takes_milliseconds() -> None:
-    product, capacities = matmul(4096, 4096, 4096), np.geomspace(3, 16_781_313, 36).tolist()
-    accesses_curve(product, capacities)
-    times = []
-    for _ in range(5):
-        start = time.process_time()
-        accesses_curve(product, capacities)
-        times.append(time.process_time() - start)
-    assert min(times) < 0.05
 
 
 def test_curve_falls() -> None:
@@ -102,13 +91,6 @@ def test_main_memory_words_are_zigzags(sizes: tuple[int, ...], words: tuple[int,
     """ZigZag 3.9.1's DRAM accesses of these layers: inputs and weights read, results written, words of 64 bits."""
     found = best_mapping(layer(*sizes), tpu_like(), "energy", Constraints(spatial=TPU_SPATIAL))
     assert found.levels[0].bytes == 8 * sum(words)
-
-
-def test_resnet18_takes_a_fraction_of_a_second() -> None:
-    map_layers()
-    start = time.process_time()
-    map_layers()
-    assert time.process_time() - start < 0.4  # 42 s with ZigZag's LOMA
 
 
 # ---- exhaustive search
@@ -168,6 +150,21 @@ def test_score_is_the_exact_count_where_sizes_divide(seed: int, kind: str) -> No
         assert found.cost == pytest.approx(exact.energy, rel=1e-9)
     else:  # of two loops that slide a window, the score sees the inner one
         assert exact.energy * (1 - 1e-9) <= found.cost <= 1.2 * exact.energy
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 2**32), st.sampled_from(["energy", "latency", "edp", "traffic@L1"]))
+def test_nothing_costs_less_than_moving_all_once(seed: int, objective: str) -> None:
+    random = np.random.default_rng(seed)
+    product, target = matmul(*random.integers(1, 60, 3).tolist()), replace(three_levels(400, 40), rate=7.0, idle=3.0)
+    task = problem(product, target, classes(product), {}, objective)
+    tiles = np.ones((20, 4, 3), np.int64)
+    tiles[:, 0] = list(product.dims.values())
+    for block in (1, 2):
+        tiles[:, block] = random.integers(1, tiles[:, block - 1] + 1)
+    choices = orders_of(task.shape)
+    costs = score(task.shape, task.room, tiles, choices[random.integers(0, len(choices), (20, 3))])
+    assert (costs >= least_cost(task) * (1 - 1e-12)).all()
 
 
 # ---- properties of the search

@@ -1,9 +1,10 @@
 """Mappings: loop order, tile sizes and placement on a memory hierarchy; their exact traffic; the search for the best.
 
 Reading order: ``tile`` (which elements a box touches), ``mapping`` (what a mapping is), ``count`` (what it moves),
-``execute`` (the same on a machine), ``hierarchy`` (a device as the mapper sees it), ``problem`` and ``score`` (both as
-arrays, and what a candidate costs), ``climb`` and ``search`` (the best mapping), ``result``, ``graph`` and ``report``
-(what the user gets); ``accesses`` and ``curve`` (traffic against capacity); ``chain`` (groups of operators).
+``execute`` (the same on a machine), ``hierarchy`` (a device as the mapper sees it), ``arrays``, ``problem`` and
+``score`` (both as arrays, and what a candidate costs), ``climb`` and ``search`` (the best mapping), ``result``,
+``graph`` and ``report`` (what the user gets); ``accesses`` and ``curve`` (traffic against capacity); ``chain`` (groups
+of operators).
 """
 
 from __future__ import annotations

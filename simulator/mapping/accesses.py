@@ -103,8 +103,8 @@ def _fill(shape: Shape, beside: Bools, tiles: Ints, orders: Ints, capacities: Fl
     for n in range(len(tiles)):
         for d in range(len(shape.extents)):
             for b in range(3):
-                s.tiles[b, d] = tiles[n, b, d]
-            cut_dim(shape, beside, d, s)
+                s.cuts.tiles[b, d] = tiles[n, b, d]
+            cut_dim(shape.array, beside, d, s.cuts)
         _enter(shape, beside, orders[n], capacities, n, best, winner, depth, s)
     for c in range(1, len(capacities)):
         if best[c - 1] < best[c]:
@@ -120,7 +120,7 @@ def _enter(shape: Shape, beside: Bools, orders: Ints, capacities: Floats, number
     operands = len(shape.size)
     count = list_loops(beside, orders, s)
     for o in range(operands):
-        find_points(shape, beside, count, o, s)
+        find_points(shape, beside, count, False, o, s)
         for i in range(s.points[o]):
             s.cost[o, i] = s.entries[o, i] + max(s.entries[o, i] - shape.fresh[o], 0.0) * (shape.fresh[o] > 0)
     o = 0

@@ -1,4 +1,4 @@
-"""The arrays that the compiled search works on: a nest, the levels' room, and working memory; and how it is compiled."""
+"""What the compiled search works on: a nest and the levels' room as arrays, working memory; and how to compile."""
 
 from __future__ import annotations
 
@@ -25,6 +25,13 @@ def lean(function: Function) -> Function:
 def inlined(function: Function) -> Function:
     """The same for one that is called in few places and often."""
     options: dict[str, Any] = {"_nrt": False, "error_model": "numpy", "inline": "always"}
+    compiled: Function = njit(cache=True, **options)(function)
+    return compiled
+
+
+def small(function: Function) -> Function:
+    """The same for a few lines that are called in many places."""
+    options: dict[str, Any] = {"_nrt": False, "error_model": "numpy", "forceinline": True}
     compiled: Function = njit(cache=True, **options)(function)
     return compiled
 
@@ -100,8 +107,8 @@ class Room(NamedTuple):
     mode: int
 
 
-class Scratch(NamedTuple):
-    """A candidate with what follows from its tiles, and working memory.
+class Cuts(NamedTuple):
+    """A candidate's tiles and what follows from them.
 
     Attributes:
         tiles: extents of every block's tiles, (blocks + 1, d).
@@ -109,16 +116,6 @@ class Scratch(NamedTuple):
         steps: steps over a dim of all loops down to a block, (blocks, d).
         turns: the same of the block's own loop, on average, (blocks, d).
         serial: steps over a dim that follow one another on the busiest core, (d,).
-        loops: dim, position and block of the loops that take several steps; dim -1 where cores begin and end, (3, n).
-        box, mine, cut, ones: extents of a tile, those at one place, steps so far, and ones, (d,).
-        points: how many positions an operand has that are worth having, (o,).
-        position, index: of each of them among all loops, and in ``loops``, (o, n).
-        touch: index in ``loops`` within which LRU comes back to the elements, (o, n).
-        need, alone: elements in view there, at all places and at one, (o, n).
-        entries: elements that enter there, (o, n).
-        cost: of a point at the level that is being placed, (o, n).
-        chosen, best, outer: points of a placement, of the best one, and positions at the level outside, (o,).
-        used, spent, least: bytes and cost of the operands up to one, least cost of those from one on, (o + 1,).
     """
 
     tiles: Floats
@@ -126,6 +123,26 @@ class Scratch(NamedTuple):
     steps: Floats
     turns: Floats
     serial: Floats
+
+
+class Scratch(NamedTuple):
+    """A candidate, its operands' positions, and working memory.
+
+    Attributes:
+        cuts: its tiles.
+        loops: dim, position and block of the loops that take several steps; dim -1 where cores begin and end, (3, n).
+        box, mine, cut, ones: extents of a tile, those at one place, steps so far, and ones, (d,).
+        points: how many positions an operand has that are worth having, (o,).
+        position, listed: of each of them among all loops, and in ``loops``, (o, n).
+        touch: position in ``loops`` within which LRU comes back to the elements, (o, n).
+        need, alone: elements in view there, at all places and at one, (o, n).
+        entries: elements that enter there, (o, n).
+        cost: of a point at the level that is being placed, (o, n).
+        chosen, best, outer: points of a placement, of the best one, and positions at the level outside, (o,).
+        used, spent, least: bytes and cost of the operands up to one, least cost of those from one on, (o + 1,).
+    """
+
+    cuts: Cuts
     loops: Ints
     box: Floats
     mine: Floats
@@ -133,7 +150,7 @@ class Scratch(NamedTuple):
     ones: Floats
     points: Ints
     position: Ints
-    index: Ints
+    listed: Ints
     touch: Ints
     need: Floats
     alone: Floats
@@ -151,11 +168,11 @@ def scratch(shape: Shape, blocks: int, width: int) -> Scratch:
     """Working memory for candidates of this many blocks of this many loops."""
     o, d = shape.uses.shape
     most = blocks * width + 3
-    table, numbers = np.zeros((4, o, most)), np.zeros((3, o, most), np.int64)
-    choices, sums, line = np.zeros((3, o), np.int64), np.zeros((3, o + 1)), np.ones((5, d))
+    tiles, steps, line = np.ones((2, blocks + 1, d)), np.ones((2, blocks, d)), np.ones((5, d))
+    number, value = np.zeros((3, o, most), np.int64), np.zeros((4, o, most))
+    choice, total = np.zeros((4, o), np.int64), np.zeros((3, o + 1))
     return Scratch(
-        np.ones((blocks + 1, d)), np.ones((blocks + 1, d)), np.ones((blocks, d)), np.ones((blocks, d)), line[0],
-        np.zeros((3, most), np.int64), line[1], line[2], line[3], line[4], np.zeros(o, np.int64),
-        numbers[0], numbers[1], numbers[2], table[0], table[1], table[2], table[3],
-        choices[0], choices[1], choices[2], sums[0], sums[1], sums[2],
+        Cuts(tiles[0], tiles[1], steps[0], steps[1], line[0]), np.zeros((3, most), np.int64), line[1], line[2], line[3],
+        line[4], choice[0], number[0], number[1], number[2], value[0], value[1], value[2], value[3], choice[1],
+        choice[2], choice[3], total[0], total[1], total[2],
     )  # fmt: skip

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .arrays import Floats, Ints, Room, Scratch, Shape, inlined, lean, scratch
-from .score import cut_dim, place, score
+from .arrays import Bools, Cuts, Floats, Ints, Room, Scratch, Shape, inlined, lean, scratch
+from .score import cut_dim, place
 
 FULL = 3
 """Sweeps from which on a search is a thorough one."""
@@ -37,55 +37,60 @@ class Space(NamedTuple):
 
 
 class Found(NamedTuple):
-    """The best candidate of a search, its placement and cost, and how many were scored."""
+    """The best candidate of a search, its placement and cost, how many were scored, and the starts, best first.
+
+    A complete search has no starts.
+    """
 
     tiles: Ints
     orders: Ints
     depth: Ints
     cost: float
     scored: int
+    ranking: Ints
 
 
 @lean
-def _cut(shape: Shape, room: Room, space: Space, pick: Ints, split: int, d: int, s: Scratch) -> None:
+def _cut(extents: Floats, array: Floats, beside: Bools, space: Space, pick: Ints, split: int, d: int,
+         c: Cuts) -> None:  # fmt: skip
     """The tiles of a dim that a choice of sizes stands for: outer ones are at least as large as inner ones."""
     blocks = space.blocks
-    s.tiles[0, d] = shape.extents[d]
-    s.tiles[blocks, d] = min(shape.array[d], shape.extents[d])
+    c.tiles[0, d] = extents[d]
+    c.tiles[blocks, d] = min(array[d], extents[d])
     for b in range(blocks - 1, 0, -1):
-        inside = s.tiles[b + 1, d]
+        inside = c.tiles[b + 1, d]
         if b == space.beside:
-            s.tiles[b, d] = min(shape.extents[d], space.splits[split, d] * inside)
+            c.tiles[b, d] = min(extents[d], space.splits[split, d] * inside)
         else:
-            s.tiles[b, d] = max(space.sizes[d, pick[b, d]], inside)
-    cut_dim(shape, room.beside, d, s)
+            c.tiles[b, d] = max(space.sizes[d, pick[b, d]], inside)
+    cut_dim(array, beside, d, c)
 
 
-@lean
+@inlined
 def _start(shape: Shape, room: Room, space: Space, pick: Ints, order: Ints, split: int, s: Scratch, orders: Ints,
            depth: Ints) -> float:  # fmt: skip
     """Cost of a choice of sizes, orders and split, which becomes the candidate in ``s``."""
     for d in range(len(shape.extents)):
-        _cut(shape, room, space, pick, split, d, s)
+        _cut(shape.extents, shape.array, room.beside, space, pick, split, d, s.cuts)
     for b in range(space.blocks):
         _arrange(space, order, b, orders)
     return place(shape, room, orders, np.inf, s, depth)
 
 
-@lean
+@inlined
 def _arrange(space: Space, order: Ints, b: int, orders: Ints) -> None:
     for w in range(orders.shape[1]):
         orders[b, w] = space.orders[order[b], w]
 
 
-@lean
+@inlined
 def _keys(space: Space, b: int, s: Scratch, keys: Ints) -> None:
     """A number for each order of a block: orders of one number differ in loops of a single step only."""
     for k in range(len(space.orders)):
         keys[k] = 0
         for w in range(space.orders.shape[1]):
             d = space.orders[k, w]
-            if s.tiles[b + 1, d] < s.tiles[b, d]:
+            if s.cuts.tiles[b + 1, d] < s.cuts.tiles[b, d]:
                 keys[k] = keys[k] * (len(space.sizes) + 1) + d + 1
 
 
@@ -128,10 +133,10 @@ def _sweep_sizes(shape: Shape, room: Room, space: Space, pick: Ints, split: int,
                     kept[outer] = pick[outer, d]
                     pick[outer, d] *= 1 - shrink
                 for k in range(space.counts[d]):
-                    if k + 1 < space.counts[d] and space.sizes[d, k + 1] <= s.tiles[b + 1, d]:
+                    if k + 1 < space.counts[d] and space.sizes[d, k + 1] <= s.cuts.tiles[b + 1, d]:
                         continue  # no larger than the tile inside
                     pick[b, d] = k
-                    _cut(shape, room, space, pick, split, d, s)
+                    _cut(shape.extents, shape.array, room.beside, space, pick, split, d, s.cuts)
                     found = place(shape, room, orders, cost, s, depth)
                     scored += 1
                     if found < cost:
@@ -139,7 +144,7 @@ def _sweep_sizes(shape: Shape, room: Room, space: Space, pick: Ints, split: int,
                 pick[b, d] = best
                 for outer in range(b):
                     pick[outer, d] = pick[outer, d] if tightened else kept[outer]
-                _cut(shape, room, space, pick, split, d, s)
+                _cut(shape.extents, shape.array, room.beside, space, pick, split, d, s.cuts)
     return cost, scored
 
 
@@ -149,8 +154,9 @@ def _sweep_splits(shape: Shape, room: Room, space: Space, pick: Ints, split: int
     """The best split over cores, and its cost."""
     chosen = split
     for k in range(len(space.splits) + 1):
+        tried = k if k < len(space.splits) else chosen
         for d in range(len(shape.extents)):
-            _cut(shape, room, space, pick, k if k < len(space.splits) else chosen, d, s)
+            _cut(shape.extents, shape.array, room.beside, space, pick, tried, d, s.cuts)
         if k == len(space.splits):
             break
         found = place(shape, room, orders, cost, s, depth)
@@ -173,37 +179,42 @@ def _exchange(shape: Shape, room: Room, space: Space, pick: Ints, split: int, co
                 best_one, best_other = one, other
                 for longer in range(one + 1, space.counts[up]):
                     pick[b, up] = longer
-                    _cut(shape, room, space, pick, split, up, s)
+                    _cut(shape.extents, shape.array, room.beside, space, pick, split, up, s.cuts)
                     for shorter in range(other):
-                        if space.sizes[down, shorter + 1] <= s.tiles[b + 1, down]:
+                        if space.sizes[down, shorter + 1] <= s.cuts.tiles[b + 1, down]:
                             continue
                         pick[b, down] = shorter
-                        _cut(shape, room, space, pick, split, down, s)
+                        _cut(shape.extents, shape.array, room.beside, space, pick, split, down, s.cuts)
                         found = place(shape, room, orders, cost * (1 - 1e-12), s, depth)
                         scored += 1
                         if found < cost * (1 - 1e-12):
                             cost, best_one, best_other = found, longer, shorter
                 pick[b, up], pick[b, down] = best_one, best_other
-                _cut(shape, room, space, pick, split, up, s)
-                _cut(shape, room, space, pick, split, down, s)
+                _cut(shape.extents, shape.array, room.beside, space, pick, split, up, s.cuts)
+                _cut(shape.extents, shape.array, room.beside, space, pick, split, down, s.cuts)
     return cost, scored
 
 
 @lean
 def _climb(shape: Shape, room: Room, space: Space, picks: Ints, starts: Ints, rounds: int, floor: float, s: Scratch,
-           orders: Ints, depth: Ints, kept: Ints, keys: Ints, splits: Ints, costs: Floats) -> int:  # fmt: skip
-    """See :func:`climb`; how many candidates were scored. ``costs`` starts out as zeros."""
+           orders: Ints, depth: Ints, kept: Ints, keys: Ints, splits: Ints,
+           costs: Floats) -> tuple[int, int]:  # fmt: skip
+    """See :func:`climb`; how many candidates were scored, and the best start. ``costs`` starts out infinite."""
     scored, best, count = 0, 0, len(picks)
-    for turn in range(count + (POLISHED if rounds >= FULL else 0)):
-        n, polish = turn, turn >= count
-        if polish:  # each of the cheapest once more, with exchanges
+    turns = count + (POLISHED if rounds >= FULL else 0)
+    for turn in range(turns + 1):
+        n, sweeps = turn, rounds
+        if turn >= count:  # each of the cheapest once more, with exchanges
             n = best
             for each in range(count):
                 if kept[each] == 0 and (kept[n] > 0 or costs[each] < costs[n]):
                     n = each
             kept[n] = 1
+        final = turn == turns or (turn > 0 and costs[best] <= floor)
+        if final:  # the best one is left behind in ``s``
+            n, sweeps = best, 0
         cost = _start(shape, room, space, picks[n], starts[n], splits[n], s, orders, depth)
-        for _ in range(rounds):
+        for _ in range(sweeps):
             before = cost
             cost, tried = _sweep_orders(shape, room, space, starts[n], cost, s, orders, depth, keys)
             scored += tried
@@ -214,7 +225,7 @@ def _climb(shape: Shape, room: Room, space: Space, picks: Ints, starts: Ints, ro
                 scored += len(space.splits)
             if cost < before * (1 - 1e-12):
                 continue
-            if not polish or cost == np.inf:
+            if turn < count or cost == np.inf:
                 break
             cost, tried = _exchange(shape, room, space, picks[n], splits[n], cost, s, orders, depth)
             scored += tried
@@ -223,11 +234,9 @@ def _climb(shape: Shape, room: Room, space: Space, picks: Ints, starts: Ints, ro
         costs[n] = cost
         if cost < costs[best]:
             best = n
-        if costs[best] <= floor:
+        if final:
             break
-    costs[best] = _start(shape, room, space, picks[best], starts[best], splits[best], s, orders, depth)
-    costs[0] = costs[best]
-    return scored
+    return scored, best
 
 
 def climb(shape: Shape, room: Room, space: Space, picks: Ints, starts: Ints, rounds: int, floor: float = 0.0) -> Found:
@@ -241,11 +250,12 @@ def climb(shape: Shape, room: Room, space: Space, picks: Ints, starts: Ints, rou
     """
     s = scratch(shape, space.blocks, space.orders.shape[1])
     orders = np.zeros((space.blocks, space.orders.shape[1]), np.int64)
-    depth, costs = np.zeros(room.holds.shape, np.int64), np.zeros(len(picks))
+    depth, costs = np.zeros(room.holds.shape, np.int64), np.full(len(picks), np.inf)
     kept, keys = np.zeros(len(picks) + space.blocks, np.int64), np.zeros(len(space.orders), np.int64)
-    scored = _climb(shape, room, space, picks.copy(), starts.copy(), rounds, floor, s, orders, depth, kept, keys,
-                    np.zeros(len(picks), np.int64), costs)  # fmt: skip
-    return Found(s.tiles.astype(np.int64), orders, depth, float(costs[0]), scored)
+    scored, best = _climb(shape, room, space, picks.copy(), starts.copy(), rounds, floor, s, orders, depth, kept,
+                          keys, np.zeros(len(picks), np.int64), costs)  # fmt: skip
+    ranking = np.argsort(costs, kind="stable")
+    return Found(s.cuts.tiles.astype(np.int64), orders, depth, float(costs[best]), scored, ranking)
 
 
 def enumerate_all(shape: Shape, room: Room, space: Space, chunk: int = 100_000) -> Found:
@@ -253,28 +263,18 @@ def enumerate_all(shape: Shape, room: Room, space: Space, chunk: int = 100_000) 
     blocks, dims = space.blocks, len(shape.extents)
     radix = np.array([*np.tile(space.counts, blocks - 1), *[len(space.orders)] * blocks], np.int64)
     weight = np.concatenate([[1], np.cumprod(radix[:-1])])
-    best_cost, best, total = np.inf, 0, int(np.prod(radix))
-    scored = 0
+    best, scored, total = None, 0, int(np.prod(radix))
     for start in range(0, total, chunk):
-        number = np.arange(start, min(start + chunk, total))
-        digits = number[:, None] // weight % radix
-        pick = digits[:, : (blocks - 1) * dims].reshape(-1, blocks - 1, dims)
-        nested = (pick[:, :-1] >= pick[:, 1:]).all(axis=(1, 2))
-        number, digits, pick = number[nested], digits[nested], pick[nested]
-        if not len(number):
-            continue
-        tiles = np.empty((len(number), blocks + 1, dims), np.int64)
-        tiles[:, 0], tiles[:, -1] = shape.extents, np.minimum(shape.array, shape.extents)
-        tiles[:, 1:-1] = space.sizes[np.arange(dims), pick]
-        cost = score(shape, room, tiles, space.orders[digits[:, (blocks - 1) * dims :]])
-        scored += len(cost)
-        least = int(np.argmin(cost))
-        if cost[least] < best_cost:
-            best_cost, best = float(cost[least]), int(number[least])
-    digits = best // weight % radix
-    pick = np.zeros((1, blocks, dims), np.int64)
-    pick[0, 1:] = digits[: (blocks - 1) * dims].reshape(blocks - 1, dims)
-    return climb(shape, room, space, pick, digits[None, (blocks - 1) * dims :], 0)._replace(scored=scored)
+        digits = np.arange(start, min(start + chunk, total))[:, None] // weight % radix
+        picks = np.zeros((len(digits), blocks, dims), np.int64)
+        picks[:, 1:] = digits[:, : (blocks - 1) * dims].reshape(-1, blocks - 1, dims)
+        nested = (picks[:, 1:-1] >= picks[:, 2:]).all(axis=(1, 2))
+        if nested.any():
+            found = climb(shape, room, space, picks[nested], digits[nested, (blocks - 1) * dims :], 0)
+            best = found if best is None or found.cost < best.cost else best
+            scored += int(nested.sum())
+    assert best is not None, "sizes that are all equal are nested"
+    return best._replace(scored=scored, ranking=np.zeros(0, np.int64))
 
 
 def space_sizes(sizes: list[list[int]]) -> tuple[Ints, Ints]:

@@ -191,19 +191,20 @@ class _Walk:
 
     def _common_of_instances(self, j: int, one: tuple[int, ...], at: tuple[int, ...], other: tuple[int, ...],
                              to: tuple[int, ...]) -> int:  # fmt: skip
-        """The same summed over the places of a spatial loop, each of which keeps only its own."""
+        """The same summed over the places of a spatial loop, each of which keeps only its own.
+
+        Where there are several, both runs take whole steps in all but the last, which lie alike but for a shift.
+        """
         place = self.place[self.loops[j].dim]
         steps, whole, rest = self._steps(j, one)
         further, first, final = self._steps(j, other)
-        total = 0
-        for instance in range(min(steps, further)):
-            start = list(at)
-            target = list(to)
-            start[place] += instance * whole[place]
-            target[place] += instance * first[place]
-            total += self._common(j + 1, rest if instance == steps - 1 else whole, tuple(start),
-                                  final if instance == further - 1 else first, tuple(target))  # fmt: skip
-        return total
+        last = min(steps, further) - 1
+        start, target = list(at), list(to)
+        start[place] += last * whole[place]
+        target[place] += last * first[place]
+        total = self._common(j + 1, rest if last == steps - 1 else whole, tuple(start),
+                             final if last == further - 1 else first, tuple(target))  # fmt: skip
+        return total + last * self._common(j + 1, whole, at, first, to) if last else total
 
 
 def cache_need(mapping: Mapping, level: str) -> int:

@@ -19,7 +19,7 @@ class Layer:
     """One distinct nest of a graph, mapped.
 
     Attributes:
-        name: of the first op that computes it.
+        name: of the first op that computes it, with ``1/3`` where it is the first of three nests.
         kind: of that op.
         times: how often the model computes it.
         nest: what is computed.
@@ -119,14 +119,16 @@ def map_graph(graph: Graph, device: Device | Hierarchy, objective: str = "energy
 
 
 def _nests(graph: Graph) -> Iterator[tuple[str, str, int, LoopNest | None, tuple[str, ...]]]:
-    """Op, its kind, how often, one of its nests (None where it is none) and which operands of that are weights."""
+    """Op (and which of several nests), kind, how often, the nest (None where it is none), operands that are weights."""
     for op in graph.ops:
         weights = tuple(f"in{i}" for i, name in enumerate(op.inputs) if graph.tensors[name].role == "weight")
-        for body in graph.bodies(op):
+        bodies = graph.bodies(op)
+        for i, body in enumerate(bodies, 1):
+            name = f"{op.name} {i}/{len(bodies)}" if len(bodies) > 1 else op.name
             if isinstance(body, LoopNest):
-                yield op.name, op.kind, op.repeat, body, weights
+                yield name, op.kind, op.repeat, body, weights
             else:
-                yield op.name, op.kind, op.repeat, None, ()
+                yield name, op.kind, op.repeat, None, ()
 
 
 def _typed(nest: LoopNest, dtype: str) -> LoopNest:

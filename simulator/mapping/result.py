@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ...dtypes import element_bytes
@@ -58,6 +58,7 @@ class Mapped:
     utilization: float
     scored: int
     hierarchy: Hierarchy
+    _gaps: dict[str, float | None] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     @property
     def energy(self) -> float:
@@ -92,8 +93,12 @@ class Mapped:
 
     def gap(self, level: str) -> float | None:
         """Elements that cross into and out of ``level`` over the largest valid lower bound; None without a bound."""
-        bound = boundary_bound(self.mapping.nest, self.hierarchy, level)
-        return self.count.elements(level) / bound if bound else None
+        if level not in self._gaps:
+            moved = self.count.elements(level)
+            once = _once(self.mapping.nest)
+            bound = moved if moved == once else boundary_bound(self.mapping.nest, self.hierarchy, level)
+            self._gaps[level] = moved / bound if bound else None
+        return self._gaps[level]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -231,6 +236,15 @@ def _longest(mapping: Mapping, dim: str, extent: int) -> int:
                 inner[rest] = inner.get(rest, 0) + times
         sizes = inner
     return sum(sizes.values())
+
+
+def _once(nest: LoopNest) -> float | None:
+    """Elements that move if each does once, which nothing can undercut; None where not every one is sure to move."""
+    if nest.density < 1 or any(padding_share(o, elements(o, nest.dims)) < 1 for o in nest.operands):
+        return None
+    if len({operand.name for operand in nest.operands}) < len(nest.operands):
+        return None
+    return sum(elements(operand, nest.dims) for operand in nest.operands)
 
 
 def boundary_bound(nest: LoopNest, target: Hierarchy, level: str) -> float | None:

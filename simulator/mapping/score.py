@@ -17,32 +17,38 @@ from __future__ import annotations
 
 import numpy as np
 
-from .arrays import SLOWEST, SUM, Bools, Floats, Ints, Room, Scratch, Shape, inlined, lean, scratch
+from .arrays import SLOWEST, SUM, Bools, Cuts, Floats, Ints, Room, Scratch, Shape, inlined, lean, scratch, small
 
 
 @inlined
-def cut_dim(shape: Shape, beside: Bools, d: int, s: Scratch) -> None:
+def cut_dim(array: Floats, beside: Bools, d: int, c: Cuts) -> None:
     """Steps over a dim from its tiles; sizes that do not divide leave a rest at every level."""
     blocks = len(beside)
-    whole, rest, wholes, rests, before = s.tiles[0, d], 0.0, 1.0, 0.0, 1.0
-    s.share[0, d] = np.ceil(whole / shape.array[d])
-    s.serial[d] = -1.0
+    whole, rest, wholes, rests, before = c.tiles[0, d], 0.0, 1.0, 0.0, 1.0
+    places = array[d]
+    c.share[0, d] = np.ceil(whole / places) if places > 1 else whole
+    c.serial[d] = -1.0
     for b in range(blocks):
-        step = s.tiles[b + 1, d]
-        s.share[b + 1, d] = np.ceil(step / shape.array[d])
+        step = c.tiles[b + 1, d]
+        c.share[b + 1, d] = np.ceil(step / places) if places > 1 else step
         if beside[b]:
-            s.serial[d] = before * np.ceil(step / s.tiles[blocks, d])
+            c.serial[d] = before * np.ceil(step / c.tiles[blocks, d])
+        now = before
         if step < whole:
-            full, full_rest = np.floor(whole / step), np.floor(rest / step)
-            over, over_rest = whole - full * step, rest - full_rest * step
-            further = (wholes if over > 0 else 0.0) + (rests if over_rest > 0 else 0.0)
-            wholes, rests = wholes * full + rests * full_rest, further
-            whole, rest = step, over if over > 0 else over_rest
-        now = wholes + rests
-        s.steps[b, d], s.turns[b, d] = now, now / before
+            full = np.floor(whole / step)
+            over = whole - full * step
+            left, further, wholes = wholes * over, wholes if over > 0 else 0.0, wholes * full
+            if rests > 0:
+                full = np.floor(rest / step)
+                rest -= full * step
+                left, wholes = left + rests * rest, wholes + rests * full
+                further += rests if rest > 0 else 0.0
+            whole, rest, rests = step, left / max(further, 1.0), further  # of rests of different size, the average
+            now = wholes + rests
+        c.steps[b, d], c.turns[b, d] = now, now / before
         before = now
-    if s.serial[d] < 0:
-        s.serial[d] = before
+    if c.serial[d] < 0:
+        c.serial[d] = before
 
 
 @inlined
@@ -56,13 +62,13 @@ def list_loops(beside: Bools, orders: Ints, s: Scratch) -> int:
             count += 1
         for w in range(width if b < blocks else 0):
             dim = orders[b, w]
-            if s.tiles[b + 1, dim] < s.tiles[b, dim]:
+            if s.cuts.tiles[b + 1, dim] < s.cuts.tiles[b, dim]:
                 s.loops[0, count], s.loops[1, count], s.loops[2, count] = dim, b * width + w, b
                 count += 1
     return count
 
 
-@inlined
+@small
 def tile_elements(shape: Shape, operand: int, box: Floats, spread: Floats) -> float:
     """Elements of an operand that a box touches whose points are ``spread`` apart."""
     found = 1.0
@@ -100,14 +106,18 @@ def walked(shape: Shape, operand: int, steps: Floats) -> float:
 
 
 @inlined
-def find_points(shape: Shape, beside: Bools, count: int, operand: int, s: Scratch) -> None:
-    """The positions worth having for an operand, with the elements in view there and those that enter the tile."""
+def find_points(shape: Shape, beside: Bools, count: int, apart: bool, operand: int, s: Scratch) -> None:
+    """The positions worth having for an operand, with the elements in view there and those that enter the tile.
+
+    Args:
+        apart: whether the elements in view at one place are wanted as well.
+    """
     windows = shape.windows[operand]
     view = alone = times = pending = copies = before = 1.0
     for d in range(len(shape.extents)):
         if shape.uses[operand, d]:
-            view, alone = view * s.tiles[0, d], alone * s.share[0, d]
-        s.box[d], s.mine[d], s.cut[d] = s.tiles[0, d], s.share[0, d], 1.0
+            view, alone = view * s.cuts.tiles[0, d], alone * s.cuts.share[0, d]
+        s.box[d], s.mine[d], s.cut[d] = s.cuts.tiles[0, d], s.cuts.share[0, d], 1.0
     found, sliding = 0, 0
     for i in range(count):
         dim, b = s.loops[0, i], s.loops[2, i]
@@ -115,35 +125,39 @@ def find_points(shape: Shape, beside: Bools, count: int, operand: int, s: Scratc
             if not beside[b]:
                 times, pending = times * pending, 1.0
                 sliding, before = dim, s.cut[dim]
-            s.cut[dim] = s.steps[b, dim]
-            view = view / s.tiles[b, dim] * s.tiles[b + 1, dim]
-            alone = alone / s.share[b, dim] * s.share[b + 1, dim]
-            s.box[dim], s.mine[dim] = s.tiles[b + 1, dim], s.share[b + 1, dim]
+            s.cut[dim] = s.cuts.steps[b, dim]
+            if windows:
+                s.box[dim], s.mine[dim] = s.cuts.tiles[b + 1, dim], s.cuts.share[b + 1, dim]
+            else:
+                view = view / s.cuts.tiles[b, dim] * s.cuts.tiles[b + 1, dim]
+                if apart:
+                    alone = alone / s.cuts.share[b, dim] * s.cuts.share[b + 1, dim]
             continue
         if found == 0 or s.position[operand, found - 1] < s.loops[1, i]:
             entries = shape.whole[operand]
             if windows:
                 view = tile_elements(shape, operand, s.box, s.ones)
-                alone = tile_elements(shape, operand, s.mine, shape.array)
+                if apart:
+                    alone = tile_elements(shape, operand, s.mine, shape.array)
                 now, s.cut[sliding] = s.cut[sliding], before  # the innermost loop slides the window along
                 entries = walked(shape, operand, s.cut)
                 s.cut[sliding] = now
             s.entries[operand, found] = entries * times * copies
-            s.position[operand, found], s.index[operand, found] = s.loops[1, i], i
+            s.position[operand, found], s.listed[operand, found] = s.loops[1, i], i
             s.need[operand, found], s.alone[operand, found] = view, alone
             found += 1
         if dim >= 0 and beside[b]:
-            copies *= s.turns[b, dim]
+            copies *= s.cuts.turns[b, dim]
         elif dim >= 0:
-            pending *= s.turns[b, dim]
+            pending *= s.cuts.turns[b, dim]
     s.points[operand] = found
 
 
-@lean
+@inlined
 def find_touches(shape: Shape, count: int, operand: int, s: Scratch) -> None:
     """Where LRU comes back to an operand's elements: see :func:`.count.cache_need`."""
     for i in range(s.points[operand]):
-        k = s.index[operand, i]
+        k = s.listed[operand, i]
         while k > 0 and (s.loops[0, k - 1] < 0 or not shape.uses[operand, s.loops[0, k - 1]]):
             k -= 1  # a tile stays over the loops just outside it that do not use it
         while not shape.windows[operand] and k < count:
@@ -153,14 +167,14 @@ def find_touches(shape: Shape, count: int, operand: int, s: Scratch) -> None:
         s.touch[operand, i] = k
 
 
-@lean
+@inlined
 def _lru_keeps(shape: Shape, room: Room, level: int, s: Scratch) -> bool:
     """Whether everything that is touched until any operand's elements are touched again fits."""
     soonest = s.loops.shape[1]
     for o in range(len(shape.size)):
         if room.holds[level, o]:
             soonest = min(soonest, s.touch[o, s.chosen[o]])
-    tiles = s.share if room.alone[level] else s.tiles
+    tiles = s.cuts.share if room.alone[level] else s.cuts.tiles
     for d in range(len(s.box)):
         s.box[d] = tiles[0, d]
     for k in range(soonest):
@@ -172,7 +186,7 @@ def _lru_keeps(shape: Shape, room: Room, level: int, s: Scratch) -> bool:
     return bool(held <= room.capacity[level])
 
 
-@lean
+@inlined
 def place_level(shape: Shape, room: Room, level: int, width: int, limit: float, s: Scratch) -> float:
     """Least cost at one level, the outer levels being placed; sets ``s.best``. ``limit`` where nothing costs less."""
     operands = len(shape.size)
@@ -223,24 +237,25 @@ def place(shape: Shape, room: Room, orders: Ints, limit: float, s: Scratch, dept
     operands, levels = len(shape.size), len(room.capacity)
     slowest = room.step_time
     for d in range(len(shape.extents)):
-        slowest *= s.serial[d]
-    if _total(room, slowest, room.fixed) >= limit:
+        slowest *= s.cuts.serial[d]
+    if total(room, slowest, room.fixed) >= limit:
         return np.inf
-    count, any_cache = list_loops(room.beside, orders, s), False
+    count, apart, any_cache = list_loops(room.beside, orders, s), False, False
     for level in range(levels):
+        apart |= room.alone[level]
         any_cache |= room.cache[level]
     for o in range(operands):
         s.outer[o] = 0
-        find_points(shape, room.beside, count, o, s)
+        find_points(shape, room.beside, count, apart, o, s)
         if any_cache:
             find_touches(shape, count, o, s)
-    total = room.fixed
+    spent = room.fixed
     for level in range(levels):
-        most = _left(room, slowest, total, limit)
+        most = _left(room, slowest, spent, limit)
         found = place_level(shape, room, level, orders.shape[1], most, s)
         if found >= most:
             return np.inf
-        total += found
+        spent += found
         seconds = 0.0
         for o in range(operands):
             depth[level, o] = -1
@@ -251,22 +266,22 @@ def place(shape: Shape, room: Room, orders: Ints, limit: float, s: Scratch, dept
             again = max(s.entries[o, i] * room.copies[level, o] - shape.fresh[o], 0.0)
             seconds += again * room.entry_time[level, o] + room.once_time[level, o]
         slowest = max(slowest, seconds)
-        if _total(room, slowest, total) >= limit:
+        if total(room, slowest, spent) >= limit:
             return np.inf
-    return _total(room, slowest, total)
+    return total(room, slowest, spent)
 
 
-@inlined
-def _total(room: Room, slowest: float, spent: float) -> float:
+@small
+def total(room: Room, slowest: float, spent: float) -> float:
     """Cost of a candidate whose slowest resource takes this long and whose levels cost this much."""
-    total = spent + room.idle * slowest
+    found = spent + room.idle * slowest
     if room.mode == SUM:
-        return total
+        return found
     # Of mappings that are equally fast, the one that keeps the levels least busy.
-    return slowest + 1e-6 * total if room.mode == SLOWEST else slowest * total
+    return slowest + 1e-6 * found if room.mode == SLOWEST else slowest * found
 
 
-@inlined
+@small
 def _left(room: Room, slowest: float, spent: float, limit: float) -> float:
     """What the levels that are left may cost at most for the candidate to stay below ``limit``."""
     if room.mode == SUM:
@@ -281,8 +296,8 @@ def _score(shape: Shape, room: Room, tiles: Ints, orders: Ints, s: Scratch, dept
     for n in range(len(tiles)):
         for d in range(len(shape.extents)):
             for b in range(len(room.beside) + 1):
-                s.tiles[b, d] = tiles[n, b, d]
-            cut_dim(shape, room.beside, d, s)
+                s.cuts.tiles[b, d] = tiles[n, b, d]
+            cut_dim(shape.array, room.beside, d, s.cuts)
         cost[n] = place(shape, room, orders[n], np.inf, s, depth)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import permutations, product
 
 import numpy as np
@@ -21,6 +22,7 @@ from .climb import Found, Space, climb, enumerate_all, nearest_picks, space_size
 from .hierarchy import Axis, Hierarchy, classes
 from .problem import OBJECTIVES, Problem, Unrolling, orders_of, problem, real_seed, sizes_of, thinned
 from .result import Mapped, evaluate
+from .score import total
 
 EXHAUSTIVE = 10_000
 """Spaces of at most this many candidates are searched completely."""
@@ -37,8 +39,8 @@ RANDOM, SPENT = 48, 2500
 SPLITS = 48
 """Most ways to spread dims over cores."""
 
-FINALISTS = 3
-"""Unrollings that are searched to the end."""
+FINALISTS, HOPEFUL = 3, 6
+"""Unrollings that are searched to the end, and starts for all but the first: those that were best for that."""
 
 
 @dataclass(frozen=True)
@@ -92,21 +94,32 @@ def _best_for(nest: LoopNest, target: Hierarchy, aim: str, rules: Constraints, e
     scored = 0
     tasks = [problem(nest, target, kinds, unroll, aim) for unroll in unrollings(nest, target, rules)]
     if len(tasks) > FINALISTS:
-        quick = [_search_tiles(task, rules, QUICK, exhaustive) for task in tasks]
+        quick = _search_all(tasks, rules, QUICK, exhaustive)
         scored = sum(found.scored for found in quick)
         order = sorted(range(len(tasks)), key=lambda i: quick[i].cost)
         tasks = [tasks[i] for i in order[:FINALISTS]]
-    finals = [(task, _search_tiles(task, rules, ROUNDS, exhaustive)) for task in tasks]
-    scored += sum(found.scored for _, found in finals)
-    task, best = min(finals, key=lambda item: item[1].cost)
+    finals = _search_all(tasks, rules, ROUNDS, exhaustive)
+    scored += sum(found.scored for found in finals)
+    task, best = min(zip(tasks, finals, strict=True), key=lambda item: item[1].cost)
     if not math.isfinite(best.cost):
         raise OptionError("a level is too small for one element of each operand that it holds", where=target.name,
                           found=", ".join(f"{level.name} {level.capacity:g} B" for level in target.inner))  # fmt: skip
     return evaluate(task.mapping(best.tiles, best.orders, best.depth), target, scored)
 
 
-def _search_tiles(task: Problem, rules: Constraints, rounds: int, exhaustive: bool) -> Found:
-    """The best tiles and orders for one unrolling; after :data:`QUICK` rounds, or few, no exchanges are tried."""
+def _search_all(tasks: list[Problem], rules: Constraints, rounds: int, exhaustive: bool) -> list[Found]:
+    """The first unrolling from all starts, the others from those that were best for it."""
+    first = _search_tiles(tasks[0], rules, rounds, exhaustive)
+    hopeful = first.ranking[:HOPEFUL]
+    return [first, *(_search_tiles(task, rules, rounds, exhaustive, hopeful) for task in tasks[1:])]
+
+
+def _search_tiles(task: Problem, rules: Constraints, rounds: int, exhaustive: bool, only: Ints | None = None) -> Found:
+    """The best tiles and orders for one unrolling; in :data:`QUICK` rounds no exchanges are tried.
+
+    Args:
+        only: numbers of the starts to set out from; all where left out, or where there are no such.
+    """
     shape = task.shape
     least = np.minimum(shape.array, shape.extents).astype(int).tolist()
     sizes = [sizes_of(task.nest.dims[dim], small, rules.sizes) for dim, small in zip(task.dims, least, strict=True)]
@@ -119,7 +132,21 @@ def _search_tiles(task: Problem, rules: Constraints, rounds: int, exhaustive: bo
     if exhaustive or (rounds > QUICK and candidates <= EXHAUSTIVE and task.beside < 0):
         return enumerate_all(shape, task.room, space)
     picks, starts = _starts(task, table, counts, orders)
-    return climb(shape, task.room, space, picks, starts, rounds)
+    if only is not None and (only < len(picks)).any():
+        kept = only[only < len(picks)]
+        picks, starts = picks[kept], starts[kept]
+    return climb(shape, task.room, space, picks, starts, rounds, least_cost(task) * (1 + 1e-9))
+
+
+def least_cost(task: Problem) -> float:
+    """A cost that no candidate falls below: everything moves once, and no place is ever idle."""
+    shape, room = task.shape, task.room
+    moved = np.maximum(shape.whole * room.copies - shape.fresh, 0.0)
+    spent = room.fixed + float((room.holds * (moved * room.entry + room.once)).sum())
+    times = (room.holds * (moved * room.entry_time + room.once_time)).sum(axis=1)
+    steps = float(np.prod(np.ceil(shape.extents / shape.array))) / task.cores
+    slowest = max(room.step_time * steps, *times.tolist())
+    return total(room, slowest, spent)
 
 
 def _starts(task: Problem, table: Ints, counts: Ints, orders: Ints) -> tuple[Ints, Ints]:
@@ -134,10 +161,10 @@ def _starts(task: Problem, table: Ints, counts: Ints, orders: Ints) -> tuple[Int
         in_core = np.arange(blocks)[:, None] > task.beside
         starts += [(np.where(in_core, square, other), starts[0][1]) for other in (smallest, largest)]
     kinds = list(dict.fromkeys(tuple(row) for row in task.shape.uses.tolist()))
+    inner = {kind: _innermost(orders, np.array(kind)) for kind in kinds}
     for outside, inside in product(kinds, kinds) if blocks > 2 else zip(kinds, kinds, strict=True):
-        uses: Bools = np.array([outside, *[inside] * (blocks - 2)] if blocks > 2 else [inside])
-        order = tuple(_innermost(orders, np.array(each)) for each in (outside, *uses))
-        starts.append((np.where(np.vstack([uses[:1], uses]), square, 0), order))
+        each = [outside] * (2 if blocks > 2 else 1) + [inside] * (blocks - (2 if blocks > 2 else 1))
+        starts.append((np.where(each, square, 0), tuple(inner[kind] for kind in each)))
     random = np.random.default_rng(0)
     for _ in range(min(RANDOM, SPENT // int(blocks * (counts.sum() + len(orders))))):
         pick = np.sort(random.integers(0, counts, (blocks, dims)), axis=0)[::-1]
@@ -161,23 +188,28 @@ def _fixed_order(task: Problem, order: tuple[str, ...]) -> Ints:
 
 def _innermost(orders: Ints, uses: Bools) -> int:
     """The order in which the loops that an operand does not use come last."""
-    return int(np.argmax([(~uses[order] * np.arange(len(order))).sum() for order in orders]))
+    return int((~uses[orders] * np.arange(orders.shape[1])).sum(axis=1).argmax())
 
 
 def _splits(task: Problem) -> Ints:
     """Cores along each dim, the most first: ways to spread up to three of the longest parallel dims over all cores."""
-    dims, cores = task.dims, task.cores
     kept = frozenset[str]().union(*(o.dims for o in task.nest.writes)) - frozenset(task.nest.coupled)
-    steps = -(-task.shape.extents // np.minimum(task.shape.array, task.shape.extents))
-    longest = sorted((i for i, dim in enumerate(dims) if dim in kept and steps[i] > 1), key=lambda i: -steps[i])[:3]
+    steps = np.where([dim in kept for dim in task.dims], np.ceil(task.shape.extents / task.shape.array), 1)
+    return _spread(tuple(steps.astype(int).tolist()), task.cores)
+
+
+@lru_cache(maxsize=256)
+def _spread(steps: tuple[int, ...], cores: int) -> Ints:
+    """See :func:`_splits`; steps of each dim, 1 where it may not be spread."""
+    longest = sorted((i for i, count in enumerate(steps) if count > 1), key=lambda i: -steps[i])[:3]
     counts = sorted({1, *(max(1, cores // k) for k in range(1, math.isqrt(cores) + 1)),
                      *range(2, math.isqrt(cores) + 1)})  # fmt: skip
-    found = {(1,) * len(dims)}
+    found = {(1,) * len(steps)}
     for order in permutations(longest):
         for first, second in product(counts, counts):
-            split, left = [1] * len(dims), cores
+            split, left = [1] * len(steps), cores
             for i, wanted in zip(order, (first, second, cores), strict=False):
-                split[i] = min(wanted, left, int(steps[i]))
+                split[i] = min(wanted, left, steps[i])
                 left //= split[i]
             found.add(tuple(split))
     ranked = sorted(found, key=lambda split: (-math.prod(split), split))
