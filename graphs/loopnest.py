@@ -31,9 +31,20 @@ class Affine:
         return 1 + sum(abs(coefficient) * (dims[dim] - 1) for dim, coefficient in self.terms)
 
     def distinct(self, dims: Mapping[str, int]) -> int:
-        """How many distinct indices the box touches: fewer than ``extent`` where a stride skips some."""
-        points = math.prod(dims[dim] for dim, _ in self.terms)
-        return min(points, self.extent(dims))
+        """How many distinct indices the box touches: fewer than ``extent`` where a stride skips some.
+
+        Of ``a*p + b*r`` with coprime a and b two points agree where they are (b, -a) apart, so exactly
+        ``P*R - max(P - b, 0)*max(R - a, 0)`` values differ. Of more terms it is an upper bound.
+        """
+        steps = [(abs(coefficient), dims[dim]) for dim, coefficient in self.terms]
+        if len(steps) == 1:
+            return steps[0][1] if steps[0][0] else 1
+        if len(steps) == 2 and self.terms[0][0] != self.terms[1][0] and steps[0][0] and steps[1][0]:
+            (a, p), (b, r) = steps
+            common = math.gcd(a, b)
+            return p * r - max(p - b // common, 0) * max(r - a // common, 0)
+        common = math.gcd(*(step for step, _ in steps)) or 1
+        return min(math.prod(extent for _, extent in steps), (self.extent(dims) - 1) // common + 1)
 
 
 @dataclass(frozen=True, slots=True)

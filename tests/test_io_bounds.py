@@ -6,13 +6,15 @@ import itertools
 import math
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 import roofcast as rc
-from roofcast.graphs.loopnest import nest
+from roofcast.graphs.loopnest import Affine, nest
 from roofcast.graphs.operators.attention import attention, fused
+from roofcast.graphs.operators.base import OPERATORS
 from roofcast.simulator.io import bounds
+from roofcast.simulator.io.algorithms.convolution import CONVOLUTION
 
 STEADY = settings(deadline=None, derandomize=True, max_examples=60, suppress_health_check=list(HealthCheck))
 
@@ -84,6 +86,16 @@ EXACT = {
     "fft": (lambda S: bounds.fft(4, S), {2: 17, 3: 12, 4: 10, 5: 8}),
     "stencil": (lambda S: bounds.stencil(4, 2, S), {3: 12, 4: 10, 5: 8}),
     "stencil 3 sweeps": (lambda S: bounds.stencil(3, 3, S), {3: 10, 4: 6}),
+    "stencil of 6": (lambda S: bounds.stencil(6, 3, S), {3: 24, 4: 19, 5: 13, 6: 11}),
+    "lu": (lambda S: bounds.lu(3, S), {3: 20, 4: 17, 5: 15}),  # the first row of U needs no store
+    "cholesky": (lambda S: bounds.cholesky(3, S), {3: 13, 4: 12}),
+    "syrk 3x2": (lambda S: bounds.syrk(3, 2, S), {3: 16, 4: 14, 5: 13, 6: 12}),
+    "syrk 4x1": (lambda S: bounds.syrk(4, 1, S), {3: 15, 4: 14}),
+    "convolution, 2 channels": (lambda S: bounds.convolution(1, 2, 1, 3, 1, 2, 1, S=S), {3: 18, 4: 12}),
+    "convolution, 3 filters": (lambda S: bounds.convolution(1, 1, 3, 3, 1, 2, 1, S=S), {3: 23, 4: 18, 5: 16, 6: 15}),
+    "convolution, stride 2": (lambda S: bounds.convolution(1, 1, 2, 3, 1, 2, 1, 2, S=S), {3: 13, 4: 11}),
+    "attention, recomputation allowed": (lambda S: bounds.attention(3, 1, S, m=2), {4: 14, 5: 12, 6: 10}),
+    "attention, 2 wide": (lambda S: bounds.attention(1, 2, S, m=2), {3: 16, 4: 12}),
 }
 
 
@@ -190,6 +202,110 @@ def test_convolution_of_one_by_one_is_the_product():
     assert bounds.lower_bound(conv, fast=1000).value == pytest.approx(same, rel=1e-3)
 
 
+@st.composite
+def windowed(draw):
+    """A convolution of one or two axes, or its transpose, as the operator describes it, and what it really does."""
+    rank, groups, b, c, o = (draw(st.integers(1, most)) for most in (2, 2, 2, 2, 2))
+    numbers = {name: tuple(draw(st.integers(low, high)) for _ in range(rank)) for name, low, high in (
+        ("h", 1, 7), ("w", 1, 4), ("stride", 1, 3), ("dilation", 1, 3), ("low", 0, 3), ("high", 0, 3))}  # fmt: skip
+    h, w, stride, dilation, low, high = numbers.values()
+    attrs = {"stride": stride, "dilation": dilation, "padding": (*low, *high), "groups": groups}
+    back = draw(st.booleans())
+    of = OPERATORS["conv_transpose" if back else "conv"]
+    x, weight = ((b, groups * c, *h), "fp32"), ((groups * c, o, *w) if back else (groups * o, c, *w), "fp32")
+    try:
+        out = of.infer((x, weight), attrs)
+    except rc.RoofcastError:
+        assume(False)
+    outputs, within = (h, out[0][0][2:]) if back else (out[0][0][2:], h)
+    taps = [[(p, r, at) for p in range(outputs[i]) for r in range(w[i])
+             if 0 <= (at := stride[i] * p + dilation[i] * r - low[i]) < within[i]] for i in range(rank)]  # fmt: skip
+    p, r, at = (math.prod(len({tap[n] for tap in axis}) for axis in taps) for n in range(3))
+    true = {"in0": b * groups * c * (p if back else at), "in1": groups * o * c * r,
+            "out0": b * groups * o * (at if back else p)}  # fmt: skip
+    return of.describe((x, weight), out, attrs)[0], true, math.prod(map(len, taps)) * b * groups * c * o
+
+
+@STEADY
+@given(windowed(), st.integers(3, 200))
+def test_padding_is_neither_read_nor_executed(case, S):
+    """No traffic and no work is claimed beyond what the windows meet, whatever the padding, stride and dilation."""
+    body, true, points = case
+    found = {bound.name: bound for bound in bounds.all_bounds(body, fast=S)}
+    assert found["compulsory"].value <= sum(true.values())
+    for name, elements in true.items():
+        assert found["compulsory"].symbols[f"|{name}|"] <= elements
+    if "partition" in found:
+        assert found["partition"].symbols["V"] <= points
+
+
+@STEADY
+@given(st.fixed_dictionaries({"n": st.integers(1, 2), "c": st.integers(1, 4), "k": st.integers(1, 6),
+                              "h": st.integers(1, 9), "w": st.integers(1, 9), "r": st.integers(1, 4),
+                              "s": st.integers(1, 4), "stride": st.integers(1, 4), "padding": st.integers(0, 3),
+                              "dilation": st.integers(1, 3)}), st.integers(3, 200))  # fmt: skip
+def test_no_convolution_on_the_machine_beats_the_bound(p, S):
+    direct = CONVOLUTION.algorithm("direct")
+    try:
+        counts = direct.count(p, S, direct.tile(CONVOLUTION.extents(p), S))
+    except rc.RoofcastError:
+        assume(False)  # the window is larger than the image, or nothing fits
+    assert assertable(bounds.convolution(**p, S=S)) <= (counts.loads + counts.stores) * (1 + 1e-9)
+
+
+@pytest.mark.parametrize("p, S, moved", [
+    ({"n": 1, "c": 1, "k": 1, "h": 2, "w": 2, "r": 1, "s": 1, "stride": 2, "padding": 1}, 5, 3),
+    ({"n": 1, "c": 1, "k": 6, "h": 3, "w": 4, "r": 1, "s": 1, "stride": 2, "padding": 1}, 5, 66),
+])  # fmt: skip
+def test_windows_that_lie_in_the_padding_cost_nothing(p, S, moved):
+    assert assertable(bounds.convolution(**p, S=S)) <= moved
+
+
+def test_padding_of_a_usual_layer_costs_the_bound_little():
+    """64 channels of 56 x 56 with filters of 3 x 3: 2 of 58 rows are padding, each read by a third of the windows."""
+    sizes = {"n": 1, "c": 64, "k": 64, "h": 56, "w": 56, "r": 3, "s": 3, "padding": 1}
+    known = bounds.convolution(**sizes, S=4096)
+    body = OPERATORS["conv"].describe(
+        (((1, 64, 56, 56), "fp32"), ((64, 64, 3, 3), "fp32")), (((1, 64, 56, 56), "fp32"),), {"padding": 1})[0]
+    share = (1 - 2 / (3 * 56)) ** 2
+    assert known[0].value == bounds.all_bounds(body, fast=4096)[0].value == 2 * 64 * 56 * 56 + 64 * 64 * 9
+    assert known[1].symbols["V"] == pytest.approx(body.points * share)
+    assert 0.97 < bounds.all_bounds(body, fast=4096)[1].value / known[1].value <= 1
+
+
+def test_a_chain_counts_only_what_its_last_outputs_need():
+    layer = {"n": 1, "c": 4, "k": 4, "w": 1, "s": 1}
+    chain = [{**layer, "h": 9, "r": 1}, {**layer, "h": 9, "r": 1, "stride": 4}]  # reads rows 0, 4 and 8
+    found = bounds.convolution_chain(chain, S=4)
+    assert len(found) == 1 and found[0].value == 4 * 3 + 2 * 16 + 4 * 3
+    whole = bounds.convolution_chain([{**layer, "h": 9, "r": 3}, {**layer, "h": 7, "r": 3}], S=4)
+    assert len(whole) > 1 and whole[0].value == 4 * 9 + 2 * 48 + 4 * 5
+
+
+@given(st.lists(st.tuples(st.integers(-5, 5).filter(bool), st.integers(1, 7)), max_size=2))
+def test_distinct_indices_of_two_loops_are_exact(terms):
+    index = Affine(tuple((f"i{n}", step) for n, (step, _) in enumerate(terms)))
+    box = [range(extent) for _, extent in terms]
+    values = {sum(step * i for (step, _), i in zip(terms, point, strict=True)) for point in itertools.product(*box)}
+    assert index.distinct({f"i{n}": extent for n, (_, extent) in enumerate(terms)}) == len(values)
+
+
+@pytest.mark.parametrize("einsum, dims, least", [
+    ("I[2*p + 3*r,3*q + r], F[r] -> O[p,q]", {"p": 1, "q": 12, "r": 12}, 45 + 12 + 12),
+    ("A[i,i] -> B[i]", {"i": 9}, 9 + 9),
+])  # fmt: skip
+def test_subscripts_that_share_a_loop_do_not_multiply(einsum, dims, least):
+    """A diagonal has as many elements as one of its axes, not as many as the square."""
+    assert bounds.lower_bound(nest(einsum, dims, "fp32"), fast=1000).value == least
+
+
+def test_elements_that_subscripts_do_not_tell_apart_are_not_counted():
+    """Keys that each query picks may be the same ones."""
+    dims = {"q": 64, "k": 16, "d": 8}
+    picked = nest("Q[q,d], K[q,k,d] -> s[q,k]", dims, "fp32", sizes={"K": 32 * 8})
+    assert bounds.lower_bound(picked, fast=16).value <= 64 * 8 + 16 * 8 + 64 * 16
+
+
 def test_levels_give_one_bound_a_boundary():
     inclusive = bounds.levels(matmul(512, 512, 512), [64, 4096])
     exclusive = bounds.levels(matmul(512, 512, 512), [64, 4096], inclusive=False)
@@ -221,6 +337,63 @@ def test_attention_below_the_width_squared_is_met_by_stored_scores():
     N, d, S = 4096, 128, 1024
     assert 4 * N * N * d / math.sqrt(S) - N * N - 2 * S <= assertable(bounds.attention(N, d, S)) * 1.001
     assert assertable(bounds.attention(N, d, S)) <= 4 * N * N * d / math.sqrt(S) + 2 * N * N
+
+
+def played(trace, S):
+    """Loads and stores of accesses ``(name, kept)`` three at a time; what is used last leaves, dead values free."""
+    later = {}
+    following = [None] * len(trace)
+    for time in reversed(range(len(trace))):
+        following[time] = [later.get(item, math.inf) for item in trace[time]]
+        later |= dict.fromkeys(trace[time], time)
+    inside, dirty, made, moved = {}, set(), set(), 0
+    for items, then in zip(trace, following, strict=True):
+        for item in items:
+            if item not in inside:
+                moved += item[0] in "qkv" or item in made
+                made.add(item)
+                if len(inside) == S:
+                    gone = max((x for x in inside if x not in items), key=inside.get)
+                    moved += gone in dirty and (inside.pop(gone, 0) < math.inf or gone[0] == "o")
+                    inside.pop(gone, None)
+                    dirty.discard(gone)
+                inside[item] = 0
+        inside |= dict(zip(items, then, strict=True))
+        dirty.add(items[2])
+    return moved + sum(item[0] == "o" for item in dirty)
+
+
+@settings(deadline=None, derandomize=True, max_examples=120)
+@given(st.data())
+def test_no_order_of_attention_beats_the_bound(data):
+    """Tiles of queries, keys and widths in any order, scores kept, stored, or computed again for every block of o."""
+    n, m, d, S = (data.draw(st.integers(low, high)) for low, high in ((1, 10), (1, 10), (1, 6), (3, 40)))
+    sides = [data.draw(st.integers(1, extent)) for extent in (n, m, d)]
+    rows, columns, widths = ([range(at, min(extent, at + side)) for at in range(0, extent, side)]
+                             for extent, side in zip((n, m, d), sides, strict=True))  # fmt: skip
+    order = data.draw(st.permutations((0, 1, 2)))
+    how = data.draw(st.sampled_from(["fused", "stored", "again"]))
+
+    def within(i, j, z):
+        for point in itertools.product(*((i, j, z)[axis] for axis in order)):
+            yield tuple(point[order.index(axis)] for axis in range(3))
+
+    first, then = [], []
+    for copy, width in enumerate(widths if how == "again" else [range(d)]):
+        for i, j in itertools.product(rows, columns):
+            one = [(("q", x, z), ("k", y, z), ("s", copy, x, y)) for x, y, z in within(i, j, range(d))]
+            two = [(("s", copy, x, y), ("v", y, z), ("o", x, z)) for x, y, z in within(i, j, width)]
+            first += one if how == "stored" else one + two
+            then += two if how == "stored" else []
+    assert assertable(bounds.attention(n, d, S, m=m)) <= played(first + then, S)
+
+
+def test_queries_that_are_the_keys_have_no_bound_of_two_arrays():
+    """sqrt(q k) <= (q + k)/2 needs distinct elements."""
+    dims = {"q": 64, "k": 64, "d": 8, "e": 8}
+    of = {name: nest(f"Q[q,d], {name}[k,d], V[k,e] -> O[q,e]", dims, "fp32", ops_per_point=0.5) for name in "QK"}
+    assert bounds.lower_bound(of["K"], fast=16).name == "two products"
+    assert [bound.name for bound in bounds.all_bounds(of["Q"], fast=16)] == ["compulsory"]
 
 
 def test_attention_falls_out_of_the_group_and_of_the_fused_nest():
@@ -291,6 +464,9 @@ def test_parallel_product_changes_case_with_the_processors():
     lambda: bounds.matmul(-1, 4, 4, 4),
     lambda: bounds.levels(matmul(4, 4, 4), []),
     lambda: bounds.partition_bound(8, [("A", "x")], 4, {"i": 2}),
+    lambda: bounds.convolution(1, 1, 1, 2, 2, 5, 5, S=4),
+    lambda: bounds.convolution_chain([], S=4),
+    lambda: bounds.convolution_chain([{"n": 1, "c": 1, "k": 2, "h": 4, "w": 4, "r": 1, "s": 1}] * 2, S=4),
     lambda: bounds.group_bound([matmul(4, 4, 4)], [(0, "T", 1, "T")], fast=4),
 ])  # fmt: skip
 def test_bad_input_is_an_error_that_says_where(call):

@@ -206,6 +206,10 @@ def _footprint(operand: Operand, tile: dict[str, Floats | float]) -> Floats | fl
 def _distinct(axis: Affine, tile: dict[str, Floats | float]) -> Floats | float:
     if len(axis.terms) == 1:
         return tile[axis.terms[0][0]]
+    if len(axis.terms) == 2:  # as Affine.distinct, for arrays of tiles
+        (first, a), (second, b) = axis.terms
+        shared, p, r = math.gcd(a, b), tile[first], tile[second]
+        return p * r - np.maximum(p - abs(b) / shared, 0.0) * np.maximum(r - abs(a) / shared, 0.0)
     points: Floats | float = 1.0
     extent: Floats | float = 1.0
     for dim, coefficient in axis.terms:

@@ -12,7 +12,7 @@ import numpy as np
 
 from ....errors import OptionError
 from ..machine import tiles
-from .base import ceil_div, counting
+from .base import counting
 
 if TYPE_CHECKING:
     from ..machine import Array, Machine
@@ -72,21 +72,6 @@ class Axis:
         """(tap, input element) of one output, padding left out."""
         reads = ((i, output * self.stride - self.padding + i * self.dilation) for i in range(self.window))
         return [(i, element) for i, element in reads if 0 <= element < self.extent]
-
-    def inside(self) -> int:
-        """Outputs whose whole window lies in the input."""
-        first = ceil_div(self.padding, self.stride)
-        last = (self.extent - 1 + self.padding - (self.window - 1) * self.dilation) // self.stride
-        return max(0, last - first + 1)
-
-    def taps_used(self) -> int:
-        """Taps that read some element."""
-        everything = slice(0, self.out)
-        return sum(self.shifted(everything, tap)[0].stop > 0 for tap in range(self.window))
-
-    def outputs_used(self) -> int:
-        """Outputs whose window is not all padding."""
-        return sum(1 for output in range(self.out) if self.taps(output))
 
     def places(self) -> list[tuple[int | None, int, int]]:
         """(input element, output, tap) of all taps of all outputs in the order of the input; None: padding."""

@@ -111,8 +111,8 @@ def cholesky(n: int, S: int) -> tuple[Bound, ...]:
 
 
 def lu(n: int, S: int) -> tuple[Bound, ...]:
-    """LU of ``n x n`` in place, without pivoting. The first row is as it was and need not be stored; every other entry is
-    stored once and turns operand at most once, an event without a load."""
+    """LU of ``n x n`` in place, without pivoting. The first row stays and need not be stored; every other entry
+    is stored once and turns operand at most once, an event without a load."""
     n, S = whole("n", n), whole("fast", S)
     values = {"N": n, "S": S}
     return (

@@ -1,5 +1,8 @@
 """Groups of operators whose intermediates need not be stored, up to whole graphs.
 
+Every operator of a group is executed in full, also where a later one does not read all of its result (a schedule that
+leaves such work out is outside the model; ``convolution_chain`` counts only what the last outputs need).
+
 *Compulsory*: the group's own inputs once, its results once. *Disjoint nests*: the phases of a nest are cut by the
 events of its own arrays, so the bounds of nests that share no array add up, and the other outer tensors' compulsory
 traffic adds to them. An intermediate of F elements may enter fast memory F times free of charge (it is made there),

@@ -41,7 +41,7 @@ def maps(nest: LoopNest) -> Maps:
     for affine in (affine for operand in nest.operands for affine in operand.index):
         dim, step = _splittable(affine)
         if dim and dim not in split:
-            split[dim] = (f"{dim}'", f"{dim}\"", step)
+            split[dim] = (f"{dim}'", f'{dim}"', step)
     for dim, (outer, inner, step) in split.items():
         extent = extents.pop(dim)
         extents |= {outer: math.ceil(extent / step), inner: min(step, extent)}

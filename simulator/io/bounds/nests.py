@@ -97,28 +97,34 @@ def _vertex(A: bytes, b: bytes, arrays: int, loops: int) -> tuple[float, ...]:
 
 def _candidates(problem: Problem, fast: int) -> list[Array]:
     """Feasible exponents: of the unbounded program, spread evenly, and the optimum for these extents."""
+    key = (np.ascontiguousarray(problem.A).tobytes(), problem.b.tobytes(), problem.logs.tobytes())
+    return [np.array(point) for point in _searched(*key, len(problem.sizes), fast)]
+
+
+@lru_cache(maxsize=4096)
+def _searched(A_bytes: bytes, b_bytes: bytes, logs_bytes: bytes, arrays: int, fast: int) -> list[Array]:
     from scipy.optimize import minimize
 
-    arrays, A, b = len(problem.sizes), problem.A, problem.b
-    start = np.array(_vertex(A.tobytes(), b.tobytes(), arrays, len(problem.logs)))
+    b, logs = np.frombuffer(b_bytes), np.frombuffer(logs_bytes)
+    A = np.frombuffer(A_bytes).reshape(len(b), -1)
+    start = np.array(_vertex(A_bytes, b_bytes, arrays, len(logs)))
     scale = math.log(max(fast, 2))
 
     def objective(x: Array) -> tuple[float, Array]:
         s = np.maximum(x[:arrays], 1e-9)
         over = max(float(s.sum()) - 1, 1e-9)
-        lead = over * math.log(over / fast) - float((s * np.log(s)).sum()) - float(x[arrays:] @ problem.logs)
-        slope = np.concatenate([np.log(over / (fast * s)), -problem.logs])
+        lead = over * math.log(over / fast) - float((s * np.log(s)).sum()) - float(x[arrays:] @ logs)
+        slope = np.concatenate([np.log(over / (fast * s)), -logs])
         return -lead / scale, -slope / scale
 
-    middle = np.full(len(start), 0.5)
-    middle = _feasible(middle, A, b, arrays)
+    middle = _feasible(np.full(len(start), 0.5), A, b, arrays)
     found = [_feasible(start, A, b, arrays), middle]
     rule: Any = {"type": "ineq", "fun": lambda x: A @ x - b, "jac": lambda x: A}
-    for first in (0.5 * found[0] + 0.5 * middle,):
-        solved = minimize(objective, first, jac=True, method="SLSQP", bounds=[(0.0, 2.0)] * len(start),
-                          constraints=[rule], options={"maxiter": 60, "ftol": 1e-10})  # fmt: skip
-        if np.isfinite(solved.x).all():
-            found.append(_feasible(np.where(solved.x > 1e-5, solved.x, 0.0), A, b, arrays))
+    solved = minimize(objective, 0.5 * found[0] + 0.5 * middle, jac=True, method="SLSQP",
+                      bounds=[(0.0, 2.0)] * len(start), constraints=[rule],
+                      options={"maxiter": 60, "ftol": 1e-10})  # fmt: skip
+    if np.isfinite(solved.x).all():
+        found.append(_feasible(np.where(solved.x > 1e-5, solved.x, 0.0), A, b, arrays))
     return found
 
 
@@ -143,37 +149,50 @@ def distinct(affine: Affine, dims: Mapping[str, int]) -> int:
     return max(dims[dim] for dim, _ in terms)
 
 
+def indices(operand: Operand, dims: Mapping[str, int]) -> int:
+    """No more than the distinct indices over the box: subscripts that share a loop depend on each other, so of each
+    such group the largest counts alone."""
+    groups: list[tuple[set[str], int]] = []
+    for affine in operand.index:
+        loops, size = {dim for dim, c in affine.terms if c and dims[dim] > 1}, distinct(affine, dims)
+        for other in [group for group in groups if group[0] & loops]:
+            groups.remove(other)
+            loops, size = loops | other[0], max(size, other[1])
+        groups.append((loops, size))
+    return math.prod(size for _, size in groups)
+
+
 def footprint(operand: Operand, nest: LoopNest, found: Reach | None) -> float:
     """No more than the distinct elements touched. With density q each has at least a share q: an element is used by
     at most its share of the box. ``found`` says what windows that overhang leave of it."""
-    whole_box = float(math.prod(distinct(affine, nest.dims) for affine in operand.index))
+    if aliased(operand, nest):
+        return 0.0
+    whole_box = float(indices(operand, nest.dims))
     reached = whole_box if found is None else min(whole_box, touched(operand, nest, found))
     reached = reached if operand.size is None else min(reached, operand.size)
     return math.ceil(reached * nest.density - 1e-9)
 
 
+def aliased(operand: Operand, nest: LoopNest) -> bool:
+    """Whether indices that differ may be one element: the array is not as large as plain subscripts say (keys that
+    each query picks, one scale for a block), and not because a share of the box is all there is."""
+    if operand.size is None or any(len(a.terms) > 1 or any(abs(c) != 1 for _, c in a.terms) for a in operand.index):
+        return False
+    box = indices(operand, nest.dims)
+    return operand.size > box or operand.size < box * nest.density * (1 - 1e-9)
+
+
 def _operations(nest: LoopNest, found: Reach | None) -> float:
     """Points whose operands all exist: a window that hangs over the edge of its array reads nothing there."""
     points = nest.points if found is None else found.points
-    padded = 0.0
-    for operand in nest.operands:
-        beyond = math.prod(distinct(affine, nest.dims) for affine in operand.index)
-        if found is not None and operand.name in found.touched:
-            continue
-        if operand.size is not None and operand.size < beyond:
-            seen: set[str] = set()
-            uses = float(nest.points)
-            for affine in operand.index:  # points that use one element, at most
-                uses /= max((nest.dims[dim] for dim, _ in affine.terms if dim not in seen), default=1)
-                seen |= {dim for dim, _ in affine.terms}
-            padded += (beyond - operand.size) * uses
-    return max(0.0, points - nest.points * (1 - nest.density) - padded)
+    return max(0.0, points - nest.points * (1 - nest.density))
 
 
 def problem(nest: LoopNest, found: Reach | None, free: frozenset[str] = frozenset()) -> Problem | None:
     """The nest for the phase argument, or None where its points are not single operations.
 
-    Inputs that use no reduced loop can be applied after the reduction, so they are left out. Operands of one name
+    Inputs that use no reduced loop can be applied after the reduction, so they are left out; so are those whose
+    subscripts do not tell elements apart. Operands of one name
     share one array, whose footprint is at least each of theirs, so they share its exponent.
 
     Args:
@@ -193,6 +212,8 @@ def problem(nest: LoopNest, found: Reach | None, free: frozenset[str] = frozense
     merged[:, len(names) :] = A[:, len(nest.operands) :]
     for (name, _), column in accesses.items():
         operand = nest.operands[column]
+        if aliased(operand, nest):
+            continue
         if operand.write or not nest.reduced or operand.dims & nest.reduced:
             merged[:, names.index(name)] += A[:, column] / shares[name]
     sizes = np.array([max(o.footprint(nest.dims) if name in free else footprint(o, nest, found) for o in nest.operands
@@ -201,9 +222,7 @@ def problem(nest: LoopNest, found: Reach | None, free: frozenset[str] = frozense
     return Problem(_operations(nest, found), sizes, credit, merged, b, np.log([split.extents[loop] for loop in loops]))
 
 
-def all_bounds(
-    subject: Any, *, fast: float, lengths: Mapping[str, Sequence[int]] | None = None
-) -> tuple[Bound, ...]:
+def all_bounds(subject: Any, *, fast: float, lengths: Mapping[str, Sequence[int]] | None = None) -> tuple[Bound, ...]:
     """Bounds of a loop nest (or a graph) for fast memory of ``fast`` elements.
 
     Args:

@@ -14,6 +14,8 @@ array may touch the same elements: |V| <= a sqrt(c), a + c <= X, factor 2; all t
 Triangle, ``C[i,j] += A[i,k] A[j,k]`` for j < i: if r_k rows are touched in column k, at most min(c, r_k^2/2) <=
 r_k sqrt(c/2) points lie in it, so |V| <= a sqrt(c/2), factor sqrt(2); this gives the constant of Beaumont et al. 2022.
 Two statements that share two arrays: sqrt(a b) (sqrt(c) + sqrt(d)) <= sqrt(2 a b (c + d)), factor sqrt(2).
+A symmetric factor: a elements A{i,k}, and in column j b_j rows of B and c_j sums, of whichever statement, meet in at
+most min(b_j c_j, 2 a) <= sqrt(2 a b_j c_j) products, sqrt(2 a b c) over all columns: factor sqrt(2).
 
 *Paths*, U(X) = X^(d/(d-1)). For a dependence direction of a stencil, each line along it that meets the set has a
 first point whose predecessor was not computed in this piece: a value that entered, a different one for each line. So

@@ -154,7 +154,7 @@ for i in range(M):
     inputs="M*(M + 1)//2 + 2*M*N",
     stored="M*N",
     cuts=(Cut("partition", ("S1", "S2"), "M*(M - 1)*N", factor=2**0.5, events="M*N",
-              why="both statements share A and B; sqrt(c) + sqrt(t) <= sqrt(2 (c + t)) for the sums; temp2 is new"),),
+              why="in column j, b rows of B and c sums meet in at most min(b c, 2 a) products; temp2 is new"),),
     good="""
 for i in range(M):
     for j in range(N):
