@@ -1,18 +1,20 @@
-"""Draw every figure of the documentation anew: ``python docs/figures.py`` writes ``docs/img/*.png``.
+"""Draw every figure of the documentation anew: ``python docs/figures.py [NAME ...]`` writes ``docs/img/*.png``.
 
 The same code and data give the same pictures, byte for byte with the same matplotlib.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import figures_io
 import numpy as np
+from drawing import BLUE, GREEN, GREY, OCHRE, PURPLE, RED, TEAL, canvas, label, write
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from PIL import Image
 
 import roofcast as rc
 from roofcast.graphs.zoo import models
@@ -20,30 +22,6 @@ from roofcast.simulator.cost import roof_names
 from roofcast.units import format_rate, format_si, format_time
 
 OUT = Path(__file__).parent / "img"
-BLUE, RED, GREEN, PURPLE, OCHRE, TEAL, GREY = (
-    "#1f6fb4", "#d1495b", "#2e8b57", "#8a5fb0", "#c77f1a", "#3f8f9b", "#7a7a7a"
-)  # fmt: skip
-
-
-def canvas(height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
-    """A figure 1000 pixels wide and its axes, side by side."""
-    figure = Figure(figsize=(8, height), dpi=125, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = list(np.atleast_1d(figure.subplots(1, columns)))
-    for each in axes:
-        each.spines[["top", "right"]].set_visible(False)
-        each.grid(True, alpha=0.2, lw=0.6)
-        each.set_axisbelow(True)
-    return figure, axes
-
-
-def label(axes: Axes, text: str, at: tuple[float, float], offset: tuple[int, int], colour: str = "black") -> None:
-    """Write a point's name beside it, ``offset`` points away; with a line to it where that is far."""
-    line = {"arrowstyle": "-", "lw": 0.6, "color": colour, "alpha": 0.6}
-    axes.annotate(text, at, offset, textcoords="offset points", fontsize=7.5, color=colour, zorder=4, va="center",
-                  ha="left" if offset[0] > 0 else "right",
-                  arrowprops=line if abs(offset[0]) + abs(offset[1]) > 20 else None)  # fmt: skip
-
 
 # -- models.png ----------------------------------------------------------------------------------------------------
 
@@ -266,20 +244,15 @@ def draw_devices() -> Figure:
 
 FIGURES: dict[str, Callable[[], Figure]] = {
     "models": draw_models, "roofline": draw_roofline, "elasticities": draw_elasticities, "gemm": draw_roofs,
-    "devices": draw_devices,
+    "devices": draw_devices, **figures_io.FIGURES,
 }  # fmt: skip
 
 
-def main() -> None:
+def main(names: list[str]) -> None:
     OUT.mkdir(exist_ok=True)
-    for name, draw in FIGURES.items():
-        path = OUT / f"{name}.png"
-        figure = draw()
-        figure.canvas.draw()
-        picture = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB")  # type: ignore[attr-defined]
-        picture.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(path, optimize=True)
-        print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB")
+    for name in names or FIGURES:
+        write(FIGURES[name](), OUT / f"{name}.png")
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

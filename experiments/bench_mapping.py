@@ -5,6 +5,9 @@ ZigZag (Mei et al., IEEE Trans. Computers 70(8), 2021) is needed only for compar
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
 import math
 import tempfile
 import time
@@ -203,11 +206,16 @@ def _run_zigzag(model: str, objective: str) -> list[Any]:
         raise OptionError("ZigZag is not installed", found=error.name, expected="pip install zigzag-dse six") from error
     inputs = Path(zigzag.__file__).parent / "inputs"
     with tempfile.TemporaryDirectory() as folder:
-        results = get_hardware_performance_zigzag(
-            str(inputs / "workload" / f"{model}.onnx"), str(inputs / "hardware" / "tpu_like.yaml"),
-            str(inputs / "mapping" / "tpu_like.yaml"), opt=objective, dump_folder=folder,
-            pickle_filename=str(Path(folder) / "results.pickle"),
-        )  # fmt: skip
+        logging.disable(logging.WARNING)
+        try:
+            with contextlib.redirect_stderr(io.StringIO()):  # its progress bars
+                results = get_hardware_performance_zigzag(
+                    str(inputs / "workload" / f"{model}.onnx"), str(inputs / "hardware" / "tpu_like.yaml"),
+                    str(inputs / "mapping" / "tpu_like.yaml"), opt=objective, dump_folder=folder,
+                    pickle_filename=str(Path(folder) / "results.pickle"),
+                )  # fmt: skip
+        finally:
+            logging.disable(logging.NOTSET)
     return [each for each, _ in results[2][0][1] if each.layer.type in ("Conv", "Gemm")]
 
 
