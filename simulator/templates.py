@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..dtypes import DTYPE_INDEX, DTYPES, element_bytes
 from ..graphs.loopnest import LoopNest, nest
 from ..graphs.operators.base import Body, Signature, bodies
-from .kernels import LEFT, OTHER, RIGHT, STREAM, Row
-from .mapping.curve import Curve, traffic_curve
+from .kernels import LEFT, OTHER, RIGHT, STREAM, Kernels, Row
+from .mapping.curve import CAPACITIES, POINTS, Curve, traffic_curve
+from .traffic import blocked
 
 GRAIN = 256
 """Elements that make it worth to start one more core: a thread block of 8 warps (CUDA C++ Programming Guide, 5.2.3)."""
@@ -80,9 +84,44 @@ def _curve(body: LoopNest) -> Curve | None:
     if not shifted and factors < 3:
         return None
     curve = traffic_curve(body)
+    if factors >= 3:
+        curve = _no_worse_apart(curve, *_two_products(body))
     if body.density < 1:  # masked tiles are neither computed nor read
         curve = Curve(*(tuple(again * body.density for again in part) for part in (curve.shared, curve.own)))
     return curve
+
+
+def _two_products(body: LoopNest) -> tuple[Row, Row]:
+    """Attention as the product that makes the scores and the one that takes them, each a row of its own."""
+    left, right, values = body.reads[:3]
+    out = body.writes[0]
+
+    def size(dims: frozenset[str]) -> int:
+        return math.prod(body.dims[dim] for dim in dims)
+
+    keys, width = (right.dims & values.dims) - left.dims - out.dims, (left.dims & right.dims) - out.dims
+    rows, batch = (left.dims & out.dims) - right.dims, left.dims & right.dims & out.dims
+    extents = size(batch), size(rows), size(keys), size(width), size(out.dims - left.dims)
+    return _scores_and_values(*extents, element_bytes(left.dtype))
+
+
+def _scores_and_values(batch: float, m: float, n: float, k: float, e: float, byte: float) -> tuple[Row, Row]:
+    first, last = (Row(batch=batch, m=m, n=wide, k=deep, contraction=True,
+                       reads=(batch * m * deep * byte, batch * deep * wide * byte, 0.0, 0.0))
+                   for wide, deep in ((n, k), (e, n)))  # fmt: skip
+    return first, last
+
+
+def _no_worse_apart(curve: Curve, first: Row, last: Row) -> Curve:
+    """The curve, or where the buffer is too small for rows of queries, both products in turn with scores in between.
+
+    The scores are written and read once more; they stay within the kernel.
+    """
+    pair, every = Kernels.of([first, last]), np.ones(POINTS, np.bool_)
+    scores = 2 * last.reads[0]
+    apart = [blocked(pair, CAPACITIES, every if shared else ~every).sum(axis=0) + scores for shared in (True, False)]
+    parts = (np.minimum(part, other) for part, other in zip((curve.shared, curve.own), apart, strict=True))
+    return Curve(*(tuple(part.tolist()) for part in parts))
 
 
 @lru_cache(maxsize=4096)
@@ -90,7 +129,8 @@ def attention_curve(batch: int, queries: int, keys: int, width: int, values: int
     """The curve of attention that a graph spells out, of elements of so many bits: the scores stay inside."""
     dtype = next((name for name in DTYPE_INDEX if DTYPES[name].bits == bits), "fp32")
     dims = {"b": batch, "q": queries, "k": keys, "d": width, "e": values}
-    return traffic_curve(nest("Q[b,q,d], K[b,k,d], V[b,k,e] -> O[b,q,e]", dims, dtype))
+    curve = traffic_curve(nest("Q[b,q,d], K[b,k,d], V[b,k,e] -> O[b,q,e]", dims, dtype))
+    return _no_worse_apart(curve, *_scores_and_values(batch, queries, keys, width, values, bits / 8))
 
 
 def _pieces(body: Body) -> float:

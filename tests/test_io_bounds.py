@@ -472,3 +472,29 @@ def test_parallel_product_changes_case_with_the_processors():
 def test_bad_input_is_an_error_that_says_where(call):
     with pytest.raises(rc.RoofcastError, match="found|expected"):
         call()
+
+
+SUBSCRIPT = st.lists(st.tuples(st.sampled_from("ijkl"), st.integers(1, 3)), min_size=1, max_size=2,
+                     unique_by=lambda term: term[0])  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.lists(SUBSCRIPT, min_size=1, max_size=3), min_size=1, max_size=3),
+       st.lists(st.integers(1, 12), min_size=4, max_size=4), st.integers(3, 400))  # fmt: skip
+def test_no_bound_exceeds_what_moves_when_everything_fits(reads, extents, fast):
+    """Any affine subscripts: with room for all arrays each element moves once, so no bound at that size is larger."""
+    def text(axes):
+        return ",".join("+".join(f"{factor}*{dim}" for dim, factor in axis) for axis in axes)
+
+    used = sorted({dim for axes in reads for axis in axes for dim, _ in axis})
+    dims = dict(zip(used, extents, strict=False))
+    arrays = ", ".join(f"X{n}[{text(axes)}]" for n, axes in enumerate(reads))
+    of = nest(f"{arrays} -> Y[{used[0]}]", dims, "int8", unit="matrix", ops_per_point=2)
+    whole = sum(o.footprint(dims) for o in of.operands)
+    if whole <= fast:
+        assert bounds.lower_bound(of, fast=fast).value <= whole * (1 + 1e-9)
+
+
+def test_a_kernel_in_rounding_is_no_dimension():
+    of = nest("A[2*z+k,z], D[z,z+k,i+z] -> C[i]", {"k": 1, "i": 9, "z": 1}, "int8", unit="matrix", ops_per_point=2)
+    assert bounds.lower_bound(of, fast=18).value <= 19  # everything touched once

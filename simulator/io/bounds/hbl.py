@@ -126,7 +126,8 @@ def _block_conditions(
 
 
 def _rank(matrix: npt.NDArray[np.float64]) -> int:
-    return int(np.linalg.matrix_rank(matrix)) if matrix.size else 0
+    # An absolute tolerance: what a kernel leaves is rounding, of which a relative one would make a dimension.
+    return int(np.linalg.matrix_rank(matrix, tol=1e-9)) if matrix.size else 0
 
 
 def _lattice(matrices: Sequence[npt.NDArray[np.float64]], most: int = 200) -> list[npt.NDArray[np.float64]] | None:
