@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,6 +28,7 @@ from .errors import OptionError
 if TYPE_CHECKING:
     from .hwmodels import Device
 
+FIGURES = (".png", ".svg", ".pdf")
 EXTENTS = {"allow_extra_args": True, "ignore_unknown_options": True}
 """Settings of a command that takes ``--NAME VALUE`` for names that only the problem knows."""
 
@@ -34,7 +36,7 @@ EXTENTS = {"allow_extra_args": True, "ignore_unknown_options": True}
 def io(
     context: typer.Context,
     problem: Annotated[str | None, typer.Argument(
-        help='A problem of `roofcast io --list`, polybench, or an einsum: "A[m,k], B[k,n] -> C[m,n]".')] = None,
+        help=r'A problem of `roofcast io --list`, polybench, or an einsum: "A\[m,k], B\[k,n] -> C\[m,n]".')] = None,
     fast: Annotated[str | None, typer.Option(help="Fast memory: elements, or bytes with a unit (192KiB).")] = None,
     sweep_fast: Annotated[str | None, typer.Option(metavar="LOW:HIGH", help="Fast memory from LOW to HIGH.")] = None,
     on: Annotated[str | None, typer.Option(help="Fast memory of each size that this device's levels have.")] = None,
@@ -51,6 +53,7 @@ def io(
 
     Extents are given by name: `roofcast io attention --n 4096 --d 64 --fast 192KiB`.
     """
+    from .simulator.files import check_suffix
     from .simulator.report import show
 
     if list_ or problem is None:
@@ -60,6 +63,8 @@ def io(
         return
     given = _given(context.args)
     if problem.partition("/")[0] == "polybench":
+        unused = {"--algorithm": algorithm, "--on": on, "--sweep-fast": sweep_fast, "--plot": plot, "--set": set_}
+        _refuse("io polybench", unused)
         _polybench(problem, given, fast, dtype, as_json)
         return
     from .simulator.io.algorithms.evaluate import evaluate
@@ -72,8 +77,8 @@ def io(
     sizes, names = _sizes(fast, sweep_fast, device, dtype)
     if plot is not None and len(sizes) == 1:
         raise OptionError("a figure needs a sweep", where="--plot", found=str(plot), expected="--sweep-fast LOW:HIGH")
-    if plot is not None and plot.suffix not in (".png", ".svg", ".pdf"):
-        raise OptionError("not a kind of figure", where="--plot", found=plot.name, expected=".png, .svg or .pdf")
+    if plot is not None:
+        check_suffix(plot, FIGURES)
     what, params = _problem(problem, given)
     swept = sweep_fast is not None or len(sizes) > 1
     found = evaluate(what, params, sizes if swept else sizes[0], algorithm, max_trace, tile or None)
@@ -97,7 +102,8 @@ def io(
 
 
 def map_(
-    model: Annotated[str, typer.Argument(help='A model as for `predict`, or an einsum: "A[m,k], B[k,n] -> C[m,n]".')],
+    model: Annotated[str, typer.Argument(
+        help=r'A model as for `predict`, or an einsum: "A\[m,k], B\[k,n] -> C\[m,n]".')],
     on: Annotated[str, typer.Option(help="A device of `roofcast devices`, or a YAML file.")],
     objective: Annotated[str, typer.Option(help="latency, energy, edp or traffic@LEVEL.")] = "energy",
     sizes: Annotated[str, typer.Option(help="Tile sizes: any, divisors or powers (of two).")] = "any",
@@ -114,6 +120,8 @@ def map_(
     device = _changed(on, set_)
     rules = Constraints(sizes=sizes, order=tuple(order.split(",")) if order else ())
     found: Any
+    if fused:
+        _refuse("map --fused", {"--objective": objective != "energy", "--sizes": sizes != "any", "--order": order})
     if fused and "->" in model:
         raise OptionError("fusion needs a model of several operators", where="--fused", found=model)
     if "->" in model:
@@ -129,8 +137,8 @@ def map_(
         graph = load(model, **{name: value for name, value in given.items() if value is not None})
         from .simulator.mapping.fused import fuse_graph, render_fused
 
-        rules_dtype = _native(device, graph, dtype)
-        found = fuse_graph(graph, device) if fused else map_graph(graph, device, objective, rules, rules_dtype)
+        kind = None if fused else _native(device, graph, dtype)
+        found = fuse_graph(graph, device) if fused else map_graph(graph, device, objective, rules, kind)
     if as_json:
         print_json({"schema": f"roofcast/{'fusion' if fused else 'mapping'}/1", **found.to_dict()})
         return
@@ -152,9 +160,9 @@ def waterline(
     """Where a model loses time: attained and attainable throughput of every kernel under the device's peak."""
     from .experiments.waterline import efficiency_gap
     from .experiments.waterline import waterline as draw
+    from .simulator.files import check_suffix
 
-    if plot.suffix not in (".png", ".svg", ".pdf"):
-        raise OptionError("not a kind of figure", where="--plot", found=plot.name, expected=".png, .svg or .pdf")
+    check_suffix(plot, FIGURES)
     if len(models) > 1 and not gap:
         raise OptionError("one model at a time", where="waterline", found=" ".join(models), expected="or --gap")
     options: dict[str, Any] = {"batch": batch, "seq": seq, "context": context, "phase": phase, "dtype": dtype,
@@ -210,8 +218,15 @@ def _polybench(which: str, given: dict[str, int], fast: str | None, dtype: str, 
         raise OptionError("extents belong to one kernel", where="io polybench", found=", ".join(given),
                           expected="polybench/gemm --NI 64 ...")  # fmt: skip
     names = [find(name).name] if name else None
-    rows = table({name: given} if given else None, None if fast is None else _elements(fast, dtype), names)
+    rows = table({name: given} if given else None, None if fast is None else _elements(fast, dtype, "--fast"), names)
     print_json(rows) if as_json else sys.stdout.write(markdown(rows) + "\n")
+
+
+def _refuse(where: str, options: Mapping[str, object]) -> None:
+    """Options that a mode has no use for are errors, not silence."""
+    for option, value in options.items():
+        if value:
+            raise OptionError("this option has no meaning here", where=where, found=option)
 
 
 def _given(words: list[str]) -> dict[str, int]:
@@ -252,14 +267,14 @@ def _sizes(fast: str | None, sweep: str | None, device: Device | None, dtype: st
         raise OptionError("one of --fast, --sweep-fast and --on says how large the fast memory is", where="io",
                           found="several" if fast or sweep else "none of them")  # fmt: skip
     if fast is not None:
-        return [_elements(fast, dtype)], {}
+        return [_elements(fast, dtype, "--fast")], {}
     if sweep is not None:
         from .simulator.io.algorithms.evaluate import capacities
 
         low, colon, high = sweep.partition(":")
         if not colon:
             raise OptionError("not a range", where="--sweep-fast", found=sweep, expected="LOW:HIGH, as in 1KiB:4MiB")
-        return capacities(_elements(low, dtype), _elements(high, dtype)), {}
+        return capacities(_elements(low, dtype, "--sweep-fast"), _elements(high, dtype, "--sweep-fast")), {}
     assert device is not None
     names = {int(level.capacity.value // _element(dtype)): level.name for level in device.memory[:-1]}
     if not names:
@@ -267,15 +282,18 @@ def _sizes(fast: str | None, sweep: str | None, device: Device | None, dtype: st
     return sorted(names), names
 
 
-def _elements(text: str, dtype: str) -> int:
+def _elements(text: str, dtype: str, option: str) -> int:
+    """Whole elements: of a bare number itself, of a size in bytes what it holds."""
     from .units import read
 
     bare = text.strip().replace("_", "").replace(",", "")
-    if bare.isdigit():
-        return int(bare)
-    size = read(text, "capacity").value / _element(dtype)
-    if size < 1:
-        raise OptionError("less than one element", where="--fast", found=text, expected=f"at least {_element(dtype)} B")
+    try:
+        size = float(bare)
+    except ValueError:
+        size = read(text, "capacity").value / _element(dtype)
+    if not 1 <= size < 2**62:
+        raise OptionError("not a size of fast memory", where=option, found=text,
+                          expected=f"elements, at least 1, or bytes, at least {_element(dtype):g} B")  # fmt: skip
     return int(size)
 
 

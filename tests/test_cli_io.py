@@ -74,8 +74,14 @@ def test_map_a_product_and_a_model():
     found = json.loads(ok("map", "A[m,k], B[k,n] -> C[m,n]", "--on", "tpu-v4", "--dim", "m=512", "--dim", "n=512",
                           "--dim", "k=512", "--objective", "latency", "--json"))  # fmt: skip
     assert found["schema"] == "roofcast/mapping/1"
-    text = ok("map", "squeezenet1.1", "--on", "eyeriss", "--objective", "energy")
-    assert "x bound" in text and "GLB" in text
+    (main, *inner) = found["levels"]
+    assert found["latency_s"] >= 2 * 512**3 / 275e12 and main["bytes"] == 3 * 2 * 512**2
+    model = json.loads(ok("map", "squeezenet1.1", "--on", "eyeriss", "--objective", "energy", "--json"))
+    moved = list(model["io_bytes"].values())
+    assert moved == sorted(moved) and list(model["io_bytes"]) == ["DRAM", "GLB", "RF"]
+    assert model["energy_j"] == pytest.approx(sum(row["times"] * row["energy_j"] for row in model["layers"]))
+    fused = json.loads(ok("map", "mobilenet-v2", "--on", "gap8", "--fused", "--dtype", "int8", "--json"))
+    assert fused["bytes"] < fused["bytes_alone"] / 3 and all(group["gap"] >= 1 for group in fused["groups"])
 
 
 def test_waterline_and_studies(tmp_path):
@@ -108,6 +114,10 @@ REFUSED = [
     (("map", "resnet50", "--on", "eyeris"), ("eyeriss",)),
     (("map", "resnet50", "--on", "eyeriss", "--objective", "speed"), ("no such objective",)),
     (("waterline", "resnet50", "--on", "h100", "--plot", "a.gif"), (".png",)),
+    (("io", "matmul", "--fast", "-5"), ("--fast", "at least 1")),
+    (("io", "matmul", "--sweep-fast", "1KiB:4KiB", "--plot", "no/such/a.png"), ("no such folder",)),
+    (("io", "polybench", "--algorithm", "x"), ("no meaning here", "--algorithm")),
+    (("map", "bert-base", "--on", "h100", "--fused", "--order", "m"), ("no meaning here", "--order")),
     (("study", "sirk"), ("unknown study", "syrk")),
 ]
 

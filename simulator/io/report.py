@@ -126,21 +126,21 @@ def plot(records: Sequence[Record], path: str | Path) -> None:
     Raises:
         OptionError: no records, or a format that cannot be written.
     """
+    from ..files import check_suffix, whole
+
+    check_suffix(Path(path), FIGURES)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     if not records:
         raise OptionError("nothing to plot", where="sweep", expected="at least one record")
     figure = Figure(figsize=(7, 4.8), layout="constrained")
-    canvas = FigureCanvasAgg(figure)
-    suffix = Path(path).suffix.lstrip(".") or "png"
-    if suffix not in canvas.get_supported_filetypes():
-        raise OptionError("unknown figure format", where="plot", found=suffix,
-                          choices=canvas.get_supported_filetypes())  # fmt: skip
+    FigureCanvasAgg(figure)
     draw(figure.add_subplot(), records)
-    figure.savefig(path, dpi=150)
+    whole(Path(path), lambda part: figure.savefig(part, dpi=150))
 
 
+FIGURES = (".png", ".svg", ".pdf")
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 MARKS = {"explicit": ("o", "none"), "lru": ("x", None), "lru_2s": ("+", None), "opt": ("v", "none")}
 

@@ -11,7 +11,7 @@ from ...graphs.loopnest import LoopNest
 from ...hwmodels import Device
 from .hierarchy import Hierarchy, hierarchy_of
 from .result import Mapped
-from .search import Constraints, best_mapping
+from .search import Constraints, NoRoomError, best_mapping
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,9 @@ class GraphMapping:
         graph, target: names of the model and of the hierarchy.
         objective: what each mapping is best at.
         layers: the distinct nests, in the order of the graph.
-        skipped: kinds of ops that are no loop nests, with how many there are: they have no mapping.
+        skipped: kinds of ops without a mapping, with how many there are: they are no loop nests, or some level has no
+            room for one element of each of their operands.
+        dtype: type that all operands were taken to have; empty where it is the graph's own.
     """
 
     graph: str
@@ -54,6 +56,7 @@ class GraphMapping:
     objective: str
     layers: tuple[Layer, ...]
     skipped: dict[str, int]
+    dtype: str = ""
 
     @property
     def energy(self) -> float:
@@ -81,7 +84,8 @@ class GraphMapping:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return {"graph": self.graph, "device": self.target, "objective": self.objective, "latency_s": self.latency,
+        return {"graph": self.graph, "device": self.target, "dtype": self.dtype or None,
+                "objective": self.objective, "latency_s": self.latency,
                 "energy_j": self.energy, "edp_js": self.energy * self.latency, "io_bytes": self.bytes,
                 "skipped": self.skipped, "scored": self.scored,
                 "layers": [layer.to_dict() for layer in self.layers]}  # fmt: skip
@@ -102,6 +106,7 @@ def map_graph(graph: Graph, device: Device | Hierarchy, objective: str = "energy
     rules = constraints or Constraints()
     found: dict[object, Layer] = {}
     skipped: dict[str, int] = {}
+    without_room: NoRoomError | None = None
     for name, kind, times, nest, weights in _nests(graph):
         if nest is None:
             skipped[kind] = skipped.get(kind, 0) + times
@@ -113,9 +118,16 @@ def map_graph(graph: Graph, device: Device | Hierarchy, objective: str = "energy
             found[key] = replace(found[key], times=found[key].times + times)
             continue
         target = device if isinstance(device, Hierarchy) else hierarchy_of(device, nest)
-        mapped = best_mapping(nest, target, objective, replace(rules, weights=rules.weights or weights))
+        try:
+            mapped = best_mapping(nest, target, objective, replace(rules, weights=rules.weights or weights))
+        except NoRoomError as error:
+            skipped[f"{kind} (no room)"] = skipped.get(f"{kind} (no room)", 0) + times
+            without_room = error
+            continue
         found[key] = Layer(name, kind, times, nest, mapped)
-    return GraphMapping(graph.name, device.name, objective, tuple(found.values()), skipped)
+    if without_room is not None and not found:
+        raise without_room
+    return GraphMapping(graph.name, device.name, objective, tuple(found.values()), skipped, dtype or "")
 
 
 def _nests(graph: Graph) -> Iterator[tuple[str, str, int, LoopNest | None, tuple[str, ...]]]:

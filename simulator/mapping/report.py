@@ -22,7 +22,9 @@ def render(result: GraphMapping | Mapped, rows: int = 12) -> RenderableType:
 
 
 def _graph(result: GraphMapping, rows: int) -> RenderableType:
-    title = Text.assemble((result.graph, "bold"), " on ", (result.target, "bold"), f"  (least {result.objective})")
+    types = f", all in {result.dtype}" if result.dtype else ""
+    title = Text.assemble((result.graph, "bold"), " on ", (result.target, "bold"),
+                          f"  (least {result.objective}{types})")  # fmt: skip
     moved = ", ".join(f"{name} {format_si(size, 'B')}" for name, size in result.bytes.items() if size)
     totals = Table.grid(padding=(0, 2))
     totals.add_column(style="dim")
@@ -35,7 +37,7 @@ def _graph(result: GraphMapping, rows: int) -> RenderableType:
     parts: list[RenderableType] = [title, totals]
     if result.skipped:
         kinds = ", ".join(f"{kind} x {count}" for kind, count in result.skipped.items())
-        parts.append(Text(f"no loop nests, left out: {kinds}", style="yellow"))
+        parts.append(Text(f"left out, without a mapping: {kinds}", style="yellow"))
     costliest = sorted(result.layers, key=lambda layer: -layer.times * layer.mapped.energy)[:rows]
     parts += ["", _layers(result, costliest), "", Text("Mappings", style="bold")]
     parts += [Text(f"{layer.name}: {layer.mapped.mapping}") for layer in result.layers if layer in costliest[:4]]

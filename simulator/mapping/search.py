@@ -43,6 +43,10 @@ FINALISTS, HOPEFUL = 3, 6
 """Unrollings that are searched to the end, and starts for all but the first: those that were best for that."""
 
 
+class NoRoomError(OptionError):
+    """A level cannot hold one element of each operand that it keeps."""
+
+
 @dataclass(frozen=True)
 class Constraints:
     """What a mapping must keep to.
@@ -102,7 +106,7 @@ def _best_for(nest: LoopNest, target: Hierarchy, aim: str, rules: Constraints, e
     scored += sum(found.scored for found in finals)
     task, best = min(zip(tasks, finals, strict=True), key=lambda item: item[1].cost)
     if not math.isfinite(best.cost):
-        raise OptionError("a level is too small for one element of each operand that it holds", where=target.name,
+        raise NoRoomError("a level is too small for one element of each operand that it holds", where=target.name,
                           found=", ".join(f"{level.name} {level.capacity:g} B" for level in target.inner))  # fmt: skip
     return evaluate(task.mapping(best.tiles, best.orders, best.depth), target, scored)
 
