@@ -209,11 +209,12 @@ class Problem:
 
 
 class TooSmall(OptionError):  # noqa: N818 - the name says what happened
-    """Fast memory that holds no tile of an algorithm; ``needed`` is the smallest that does, in elements."""
+    """Fast memory that holds no tile of an algorithm, or not ``tile``; ``needed`` is the smallest that does."""
 
-    def __init__(self, needed: int, fast: int) -> None:
+    def __init__(self, needed: int, fast: int, tile: Tile | None = None) -> None:
         self.needed = needed
-        super().__init__("fast memory is too small for any tile", where="fast", found=f"{fast} elements",
+        which = "any tile" if tile is None else f"this tile, {', '.join(f'{k}={v}' for k, v in tile.items())}"
+        super().__init__(f"fast memory is too small for {which}", where="fast", found=f"{fast} elements",
                          expected=f"at least {needed} elements")  # fmt: skip
 
 

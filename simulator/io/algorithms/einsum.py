@@ -25,21 +25,24 @@ POINT_WEIGHT = 400
 MOVE_WEIGHT = 20
 """Calls of a program that one move of a general mapping is worth: its tiles are sets of indices, not slices."""
 
-MOST_POINTS = 500_000
-"""Points whose accesses are replayed one by one."""
+MOST_POINTS = 50_000
+"""Points whose accesses are replayed: each is arithmetic on tiles of one element, about 0.1 ms of Python."""
 
 
 def einsum_problem(text: str, dims: Mapping[str, int]) -> Problem:
     """The problem that computes ``text`` over a box of ``dims``: the product of what is read, summed into the result.
 
     Raises:
-        GraphError: subscripts that are not affine, a dim without extent, several results, an extent below 1.
+        GraphError: subscripts that are not affine, a loop twice in a subscript or with a factor of 0, a dim without
+            extent, an extent below 1, several results, an array that occurs twice, a result whose subscripts are not
+            a loop of their own each.
+        OptionError: the extent of a dim that the text does not use.
     """
     whole = _nest(text, tuple(dims.items()))
-    if len(whole.writes) != 1:
-        raise GraphError("an einsum here has one result", where=text, found=", ".join(o.name for o in whole.writes))
+    _check(whole, text)
     mapped = Algorithm("mapped", "the loop order, tiles and placements that the mapper finds", "roofcast's mapper",
-                       lambda p, fast: _tile(_of(text, p), fast), lambda p, fast, _: _count(_of(text, p), fast),
+                       lambda p, fast: _tile(_of(text, p), fast),
+                       lambda p, fast, tile: _count(_of(text, p), fast, tile),
                        lambda m, p, tile, **inputs: _run(_of(text, p), m, tile["S"], inputs),
                        steps=lambda p, tile: _steps(_of(text, p), tile["S"]))  # fmt: skip
     return Problem("einsum", text, {dim: Parameter(size, "loop extent") for dim, size in dims.items()},
@@ -48,6 +51,45 @@ def einsum_problem(text: str, dims: Mapping[str, int]) -> Problem:
                    lambda p, fast: _bounds(_of(text, p), fast),
                    lambda p: POINT_WEIGHT * len(whole.operands) * math.prod(p.values()),
                    (mapped,), accesses=1 / POINT_WEIGHT)  # fmt: skip
+
+
+def _check(of: LoopNest, text: str) -> None:
+    """Refuses what the mapper's counts or the machine's programs do not cover."""
+    if len(of.writes) != 1:
+        raise GraphError("an einsum here has one result", where=text, found=", ".join(o.name for o in of.writes))
+    names = [operand.name for operand in of.operands]
+    for name in names:
+        if names.count(name) > 1:
+            raise GraphError("an array occurs once in an einsum here", where=text, found=f"{name} twice",
+                             expected="arrays of different names; for A A^T the problem syrk")  # fmt: skip
+    for operand in of.operands:
+        for axis in operand.index:
+            loops = [dim for dim, _ in axis.terms]
+            if len(set(loops)) < len(loops) or not all(factor for _, factor in axis.terms):
+                raise GraphError("a loop occurs once in a subscript, with a factor other than 0", where=text,
+                                 found=_access(operand))  # fmt: skip
+    result = of.writes[0]
+    if any(len(axis.terms) != 1 for axis in result.index) or len(result.dims) < len(result.index):
+        raise GraphError("a result's subscripts must each use a loop of their own", where=text,
+                         found=_access(result), expected="like C[i, j]")  # fmt: skip
+    used = {dim: None for operand in of.operands for dim, _ in _terms(operand)}
+    for dim in of.dims:
+        if dim not in used:
+            raise OptionError("the einsum has no such loop", where=text, found=dim, expected=", ".join(used),
+                              choices=used)  # fmt: skip
+
+
+def _terms(operand: Operand) -> list[tuple[str, int]]:
+    return [term for axis in operand.index for term in axis.terms]
+
+
+def _access(operand: Operand) -> str:
+    """``C[2*i + j]``, as an error names it."""
+    axes = []
+    for axis in operand.index:
+        parts = [dim if factor == 1 else f"{factor}*{dim}" for dim, factor in axis.terms]
+        axes.append(" + ".join([*parts, str(axis.offset)] if axis.offset or not parts else parts))
+    return f"{operand.name}[{', '.join(axes)}]"
 
 
 @lru_cache(maxsize=256)
@@ -92,8 +134,11 @@ def _tile(of: LoopNest, fast: int) -> Tile:
     return {**mapping.tile(outermost), "S": fast}
 
 
-def _count(of: LoopNest, fast: int) -> Count:
+def _count(of: LoopNest, fast: int, tile: Tile) -> Count:
     from ...mapping import count
+
+    if tile != _tile(of, fast):
+        raise OptionError("the mapper finds these tiles; they cannot be given", where="mapped: tile", found=tile)
 
     mapping = _mapping(of, fast)
     moved = count(mapping).moved["fast"].values()
@@ -129,9 +174,12 @@ def _reference(of: LoopNest, inputs: Mapping[str, Any]) -> Any:
     total: Any = np.ones([1] * len(names))
     for operand in of.reads:
         total = total * inputs[operand.name][_index(operand, of, grid)]
+    total = np.broadcast_to(total, list(of.dims.values()))
     result = of.writes[0]
+    if not result.index:
+        return np.asarray(total.sum())
     out = np.zeros(_shape(result, of.dims))
-    np.add.at(out, _index(result, of, grid), np.broadcast_to(total, list(of.dims.values())))
+    np.add.at(out, _index(result, of, grid), total)
     return out
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ....errors import OptionError, RoofcastError
-from ..machine import TraceTooLong, machine
+from ..machine import TooManyCalls, TraceTooLong, machine
 from .base import Algorithm, Count, Params, Problem, Tile, TooSmall
 from .problems import problem_of
 
@@ -22,7 +22,7 @@ Record = dict[str, Any]
 MAX_TRACE = 200_000_000
 FULL_CHECK = 2e8  # operations up to which values are computed at full size
 SMALL_CHECK = 2e6  # operations of the smaller problem that is checked otherwise
-MAX_STEPS = 2_000_000  # calls that an explicit machine is made to run for a program of many small steps
+MAX_STEPS = 500_000  # placement calls that an explicit machine runs: 5 to 20 s
 
 
 def evaluate(
@@ -48,13 +48,17 @@ def evaluate(
     Returns:
         A record, all amounts in elements: ``problem``, ``algorithm``, ``parameters``, ``fast``, ``lower_bound`` (the
         largest that may be asserted) and ``lower_bound_name``, ``bounds`` (all), ``analytical`` (loads + stores by the
-        closed form), ``machine`` (loads + stores: ``explicit``; ``lru`` and ``opt`` at ``fast``, ``lru_2s`` at twice
-        that), ``loads`` and ``stores`` (of the closed form), ``tile``, ``peak``, ``gap`` (explicit / lower_bound) and
-        ``checked`` (the extents at which values were compared, the fast memory, the largest relative error).
+        closed form), ``machine`` (loads + stores: ``explicit``, None beyond ``MAX_STEPS`` calls; ``lru`` and ``opt``
+        at ``fast``, ``lru_2s`` at twice that, None beyond ``max_trace`` accesses), ``loads`` and ``stores`` (of the
+        closed form), ``tile``, ``peak``, ``gap`` (explicit / lower_bound) and ``checked`` (the extents at which values
+        were compared, the fast memory, the largest relative error).
 
     Raises:
-        OptionError: an unknown problem, parameter or algorithm, or fast memory too small for any tile.
+        OptionError: an unknown problem, parameter, algorithm or tile size, fast memory too small for any tile, or a
+            ``max_trace`` that is not a positive number.
     """
+    if isinstance(max_trace, bool) or not isinstance(max_trace, int | float) or not max_trace > 0:
+        raise OptionError("a limit is a positive number", where="max_trace", found=max_trace, expected="above 0")
     found = problem_of(problem)
     extents = found.extents(params)
     if isinstance(fast, int):
@@ -125,23 +129,41 @@ def _choose(
     if name is None:
         raise OptionError("tile sizes belong to an algorithm: name it", where="tile", found=tile)
     algorithm = problem.algorithm(name)
-    best = algorithm.tile(params, fast) if tile is None else {}
-    chosen = {**best, **(tile or {})}
+    chosen = algorithm.tile(params, fast)
+    if tile is not None:
+        chosen = _given(algorithm, chosen, tile)
     count = algorithm.count(params, fast, chosen)
     if count.peak > fast:
-        raise TooSmall(count.peak, fast)
+        raise TooSmall(count.peak, fast, None if tile is None else chosen)
     return algorithm, chosen, count
+
+
+def _given(algorithm: Algorithm, found: Tile, tile: Tile) -> Tile:
+    """The tile that an algorithm found with the sizes that the user gave in place of its own."""
+    for name, size in tile.items():
+        if name not in found:
+            raise OptionError("the algorithm has no such tile size", where=f"{algorithm.name}: tile", found=name,
+                              expected=", ".join(found), choices=found)  # fmt: skip
+        whole = isinstance(size, int | np.integer) and not isinstance(size, bool)
+        if not whole or (size < 1 and size != found[name]):
+            raise OptionError("a tile size is a whole number", where=f"{algorithm.name}: tile.{name}", found=size,
+                              expected="at least 1")  # fmt: skip
+    return {**found, **{name: int(size) for name, size in tile.items()}}
 
 
 def _explicit(
     problem: Problem, algorithm: Algorithm, params: Params, fast: int, tile: Tile, compute: bool
 ) -> tuple[int | None, float | None]:
-    """Traffic on the explicit machine and, with ``compute``, the largest error of its result."""
+    """Traffic on the explicit machine (None beyond MAX_STEPS) and, with ``compute``, the largest error."""
     if algorithm.steps and algorithm.steps(params, tile) > MAX_STEPS:
         return None, None
     inputs = problem.inputs(params, np.random.default_rng(0) if compute else None)
-    with machine(fast=fast, compute=compute) as m:
-        output = algorithm.run(m, params, tile, **{name: m.array(array, name=name) for name, array in inputs.items()})
+    try:
+        with machine(fast=fast, compute=compute, max_calls=MAX_STEPS) as m:
+            arrays = {name: m.array(array, name=name) for name, array in inputs.items()}
+            output = algorithm.run(m, params, tile, **arrays)
+    except TooManyCalls:
+        return None, None
     return m.loads + m.stores, _error(problem, params, inputs, output) if compute else None
 
 

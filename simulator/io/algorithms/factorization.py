@@ -337,7 +337,7 @@ CHOLESKY = Problem(
 LU = Problem(
     name="lu",
     doc="LU factorization of an n x n matrix without pivoting, in place",
-    parameters={"n": Parameter(1024, "rows and columns")},
+    parameters={"n": Parameter(1024, "rows and columns", least=2)},
     shapes=lambda p: {"A": (p["n"], p["n"])},
     reference=_lu_reference,
     bounds=_bounds("lu", "n"),

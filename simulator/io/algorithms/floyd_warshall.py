@@ -164,7 +164,7 @@ def _bounds(p: Params, fast: int) -> Sequence[Bound]:
 FLOYD_WARSHALL = Problem(
     name="floyd-warshall",
     doc="lengths of all shortest paths between n vertices, in place; no negative cycles, zeros on the diagonal",
-    parameters={"n": Parameter(1024, "vertices", least=2)},
+    parameters={"n": Parameter(1024, "vertices", least=3)},
     shapes=lambda p: {"D": (p["n"], p["n"])},
     reference=_reference,
     bounds=_bounds,

@@ -11,6 +11,7 @@ The module can be called, so that ``io.machine(fast=S)`` works where it is an at
 from __future__ import annotations
 
 import importlib
+import math
 import sys
 from collections.abc import Sequence
 from numbers import Real
@@ -21,7 +22,7 @@ from ....errors import OptionError
 from .arrays import Array, Tile, Value, tiles
 from .base import Machine
 from .boxes import delta, window_loads
-from .errors import MachineError, TraceTooLong
+from .errors import MachineError, TooManyCalls, TraceTooLong
 from .explicit import ExplicitMachine
 
 if TYPE_CHECKING:
@@ -38,9 +39,9 @@ _LAZY = {
 }  # fmt: skip
 
 __all__ = [
-    "Array", "ExplicitMachine", "Machine", "MachineError", "ReplayMachine", "SetAssociative", "Tile", "TraceTooLong",
-    "Value", "delta", "lru", "machine", "miss_curve", "opt", "rates", "set_associative", "stack_distances", "tiles",
-    "window_loads",
+    "Array", "ExplicitMachine", "Machine", "MachineError", "ReplayMachine", "SetAssociative", "Tile", "TooManyCalls",
+    "TraceTooLong", "Value", "delta", "lru", "machine", "miss_curve", "opt", "rates", "set_associative",
+    "stack_distances", "tiles", "window_loads",
 ]  # fmt: skip
 
 POLICIES = ("explicit", "lru", "opt", "set-associative")
@@ -53,6 +54,7 @@ def machine(
     compute: bool = True,
     strict: bool = False,
     max_trace: float = MAX_TRACE,
+    max_calls: float = math.inf,
 ) -> Machine:
     """A machine to run an algorithm on.
 
@@ -64,9 +66,11 @@ def machine(
         compute: keep numbers; without, accesses are only counted.
         strict: on an explicit machine, using a tile that the program did not load is an error.
         max_trace: element accesses beyond which the caches give up.
+        max_calls: placement calls (load, new, store, free, move, stream) beyond which an explicit machine gives up.
 
     Raises:
-        OptionError: a fast memory below one element, levels that shrink outwards, or an unknown policy.
+        OptionError: a fast memory below one element, levels that shrink outwards, an unknown policy, or a limit that
+            is not a positive number.
     """
     sizes: list[Any] = list(fast) if isinstance(fast, list | tuple) else [fast]
     if not sizes or any(not isinstance(size, Real) or size < 1 or size != size // 1 for size in sizes):
@@ -74,15 +78,19 @@ def machine(
     sizes = [int(size) for size in sizes]
     if sizes != sorted(sizes):
         raise OptionError("each memory holds what nearer ones hold", where="fast", found=fast, expected="nearest first")
+    for name, limit in (("max_trace", max_trace), ("max_calls", max_calls)):
+        if isinstance(limit, bool) or not isinstance(limit, Real) or not limit > 0:
+            raise OptionError("a limit is a positive number", where=name, found=limit, expected="above 0")
     if policy == "explicit":
-        return ExplicitMachine(sizes, compute, strict)
+        return ExplicitMachine(sizes, compute, strict, max_calls)
     from .associative import SetAssociative  # compiled code: explicit machines start without it
     from .replay import ReplayMachine
 
     if policy == "set-associative":
         policy = SetAssociative()
     if policy not in POLICIES and not isinstance(policy, SetAssociative):
-        raise OptionError("unknown policy", where="policy", found=policy, choices=POLICIES)
+        raise OptionError("unknown policy", where="policy", found=policy,
+                          expected=", ".join(POLICIES), choices=POLICIES)  # fmt: skip
     if len(sizes) > 1:
         raise OptionError("only explicit machines have more than one level", where="fast", found=fast)
     return ReplayMachine(sizes[0], policy, compute, max_trace)

@@ -272,7 +272,7 @@ class Array:
         """One index an axis."""
         key = index if isinstance(index, tuple) else (index,)
         axes = len(self.shape)
-        if len(key) == axes and key[0] is not Ellipsis:
+        if len(key) == axes and not (key and key[0] is Ellipsis):
             return key
         if key and key[0] is Ellipsis:
             key = (*(slice(None),) * (axes - len(key) + 1), *key[1:])

@@ -67,24 +67,24 @@ class Machine:
         return tuple(int(extent) for extent in shape)
 
     # ------------------------------------------------------------------------------------------------ placement
-    def load(self, *tiles: Tile, level: int = 1) -> None:
+    def load(self, *tiles: Tile | Array, level: int = 1) -> None:
         """Brings tiles into fast memory; elements already there do not move."""
 
-    def new(self, *tiles: Tile, level: int = 1) -> None:
+    def new(self, *tiles: Tile | Array, level: int = 1) -> None:
         """Claims room for tiles without a load; they are 0 now."""
-        for tile in tiles:
+        for tile in map(as_tile, tiles):
             tile.put(0)
 
-    def store(self, *tiles: Tile, level: int = 1) -> None:
+    def store(self, *tiles: Tile | Array, level: int = 1) -> None:
         """Copies tiles to slow memory; they stay."""
 
-    def free(self, *tiles: Tile, discard: bool = False, level: int = 1) -> None:
+    def free(self, *tiles: Tile | Array, discard: bool = False, level: int = 1) -> None:
         """Drops tiles from fast memory."""
 
-    def move(self, old: Tile | None, new: Tile, store: bool = False) -> None:
+    def move(self, old: Tile | Array | None, new: Tile | Array, store: bool = False) -> None:
         """Drops what ``new`` does not need of ``old``, then loads what ``old`` did not hold of ``new``."""
 
-    def stream(self, *tiles: Tile, writes: Iterable[Tile] = (), room: int = 1) -> Any:
+    def stream(self, *tiles: Tile | Array, writes: Iterable[Tile | Array] = (), room: int = 1) -> Any:
         """Lets tiles pass through fast memory in pieces."""
         raise NotImplementedError
 
@@ -208,9 +208,22 @@ class Machine:
             raise MachineError("shapes do not fit", where=repr(tile), found=shape, expected=f"shape {tile.shape}")
 
 
-def pieces_of(tiles: Iterable[Tile]) -> list[tuple[Array, Box]]:
+def as_tile(given: Tile | Array) -> Tile:
+    """A tile as it is, an array as the tile of all of it.
+
+    Raises:
+        MachineError: neither of them.
+    """
+    if isinstance(given, Tile):
+        return given
+    if isinstance(given, Array):
+        return given[...]
+    raise MachineError("only arrays and their tiles are placed", found=given, expected="a tile such as A[i, k]")
+
+
+def pieces_of(tiles: Iterable[Tile | Array]) -> list[tuple[Array, Box]]:
     """The boxes of tiles, each with its array."""
-    return [(tile.array, box) for tile in tiles for box in tile.boxes]
+    return [(tile.array, box) for tile in map(as_tile, tiles) for box in tile.boxes]
 
 
 def elements(boxes: Iterable[Box]) -> int:

@@ -11,3 +11,7 @@ class MachineError(RoofcastError):
 
 class TraceTooLong(MachineError):  # noqa: N818 - the name says what happened
     """More element accesses than ``max_trace``: too many to replay."""
+
+
+class TooManyCalls(MachineError):  # noqa: N818 - the name says what happened
+    """More placement calls than ``max_calls``: a program of steps too small to be run to its end."""

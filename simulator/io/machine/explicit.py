@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from .arrays import Array, Tile, Value
-from .base import Machine, elements, pieces_of
+from .base import Machine, as_tile, elements, pieces_of
 from .boxes import Box, Pieces, overlap, remainder
-from .errors import MachineError
+from .errors import MachineError, TooManyCalls
 from .level import DIRTY, KEPT, Level
 
 PINNED = 16  # a temporary keeps so many of the tiles that it came from in fast memory until it is used
@@ -26,13 +27,19 @@ class ExplicitMachine(Machine):
         fast: elements of each fast memory, nearest first.
         compute: keep numbers.
         strict: using a tile that the program did not load is an error.
+        max_calls: placement calls (one a tile of load, new, store, free, stream) that it makes at most.
+
+    Attributes:
+        calls: placement calls so far, one a tile.
     """
 
     policy = "explicit"
 
-    def __init__(self, fast: Sequence[int], compute: bool = True, strict: bool = False) -> None:
+    def __init__(
+        self, fast: Sequence[int], compute: bool = True, strict: bool = False, max_calls: float = math.inf
+    ) -> None:
         super().__init__(compute)
-        self.strict = strict
+        self.strict, self.max_calls, self.calls = strict, max_calls, 0
         self.levels: list[Level] = []
         below: Level | None = None
         for number in reversed(range(len(fast))):
@@ -62,39 +69,42 @@ class ExplicitMachine(Machine):
         """Most elements in each fast memory at once, nearest first."""
         return tuple(level.peak for level in self.levels)
 
-    def load(self, *tiles: Tile, level: int = 1) -> None:
+    def load(self, *tiles: Tile | Array, level: int = 1) -> None:
         """Brings tiles into fast memory ``level`` (1 is the nearest), through those below that lack them.
 
         Raises:
             MachineError: nobody wrote an element, or it does not fit.
         """
+        self._called(len(tiles))
         pins = pieces_of(tiles)
         for array, box in pins:
             self._level(level).fetch(array, box, True, pins)
 
-    def new(self, *tiles: Tile, level: int = 1) -> None:
+    def new(self, *tiles: Tile | Array, level: int = 1) -> None:
         """Claims room for tiles in fast memory ``level`` without a load; they are 0 now, to be stored or discarded.
 
         Raises:
             MachineError: they do not fit, or a nearer memory holds an element.
         """
+        self._called(len(tiles))
         pins = pieces_of(tiles)
         for array, box in pins:
             self._require_not_above(self._level(level), array, box, "claimed")
             self._level(level).claim(array, box, True, pins)
         super().new(*tiles)
 
-    def store(self, *tiles: Tile, level: int = 1) -> None:
+    def store(self, *tiles: Tile | Array, level: int = 1) -> None:
         """Copies tiles from fast memory ``level`` to the memory below it; they stay.
 
         Raises:
             MachineError: an element is not held.
         """
+        self._called(len(tiles))
         for array, box in pieces_of(tiles):
             self._require_held(self._level(level), array, box, "stored")
             self._level(level).store(array, box)
 
-    def free(self, *tiles: Tile, discard: bool = False, level: int = 1) -> None:
+    def free(self, *tiles: Tile | Array, discard: bool = False, level: int = 1) -> None:
         """Drops tiles from fast memory ``level`` without a store.
 
         Args:
@@ -105,10 +115,11 @@ class ExplicitMachine(Machine):
         Raises:
             MachineError: an element is not held, is newer than the memory below, or a nearer memory holds it.
         """
+        self._called(len(tiles))
         for array, box in pieces_of(tiles):
             self._free(array, box, discard, self._level(level))
 
-    def move(self, old: Tile | None, new: Tile, store: bool = False) -> None:
+    def move(self, old: Tile | Array | None, new: Tile | Array, store: bool = False) -> None:
         """Drops what ``new`` does not need of ``old``, then loads what is missing: both never take room twice.
 
         Args:
@@ -119,6 +130,7 @@ class ExplicitMachine(Machine):
         Raises:
             MachineError: as for ``free`` and ``load``.
         """
+        new = as_tile(new)
         for array, box in pieces_of(() if old is None else (old,)):
             staying = new.boxes if new.array is array else ()
             for part in remainder(box, staying):
@@ -128,7 +140,7 @@ class ExplicitMachine(Machine):
                 self._free(array, part, False, self.levels[0])
         self.load(new)
 
-    def stream(self, *tiles: Tile, writes: Iterable[Tile] = (), room: int = 1) -> Stream:
+    def stream(self, *tiles: Tile | Array, writes: Iterable[Tile | Array] = (), room: int = 1) -> Stream:
         """Counts tiles that pass through fast memory in pieces: every element not held moves once, nothing stays.
 
         To compute on them, do it in a ``with`` block: ``with m.stream(a, b, room=r): c += a @ b``; the room stays
@@ -143,6 +155,7 @@ class ExplicitMachine(Machine):
         Raises:
             MachineError: nobody wrote an element that is read, or the room is not there.
         """
+        self._called(max(1, len(tiles)))
         reads, written = pieces_of(tiles), pieces_of(writes)
         pins = [*reads, *written]
         for level in self.levels:
@@ -181,6 +194,12 @@ class ExplicitMachine(Machine):
                     for newer in level.dirty(array, piece):
                         level.store(array, newer)
                     level.drop(array, piece)
+
+    def _called(self, tiles: int) -> None:
+        self.calls += tiles
+        if self.calls > self.max_calls:
+            raise TooManyCalls("more tiles are placed than are run", found=self.calls,
+                               expected=f"at most {self.max_calls:.0f} (max_calls)")  # fmt: skip
 
     def _adopt(self, array: Array) -> None:
         array.held = [Pieces() for _ in self.levels]

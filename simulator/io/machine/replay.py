@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from . import emit
 from .arrays import Array, Tile, Value
 from .associative import SetAssociative, Sets
-from .base import Machine
+from .base import Machine, as_tile
 from .errors import TraceTooLong
 from .lru_policy import Lru
 from .opt_policy import opt
@@ -79,19 +79,19 @@ class ReplayMachine(Machine):
         self._flush()
         return np.concatenate([np.empty(0, np.uint8), *(kinds for _, kinds in self._chunks)])
 
-    def new(self, *tiles: Tile, level: int = 1) -> None:
+    def new(self, *tiles: Tile | Array, level: int = 1) -> None:
         """The tiles are 0 now, and what slow memory holds of them is not needed."""
         self._flush()
         super().new(*tiles)
-        for tile in tiles:
+        for tile in map(as_tile, tiles):
             addresses = tile.of(tile.array.state)
             self._fresh_count += int((~self._fresh[addresses]).sum())
             self._fresh[addresses] = True
             self._unwritten[addresses] = False
 
-    def free(self, *tiles: Tile, discard: bool = False, level: int = 1) -> None:
+    def free(self, *tiles: Tile | Array, discard: bool = False, level: int = 1) -> None:
         """No effect, but that the addresses of a scratch tile can be used again."""
-        for tile in tiles if level == 1 else ():
+        for tile in map(as_tile, tiles if level == 1 else ()):
             if tile.array.scratch and tile.size == tile.array.size:
                 self._freed.setdefault(tile.size, []).append(int(tile.array.state.flat[0]))
 
@@ -99,7 +99,7 @@ class ReplayMachine(Machine):
     def _nothing(self) -> Iterator[None]:
         yield
 
-    def stream(self, *tiles: Tile, writes: Iterable[Tile] = (), room: int = 1) -> Any:
+    def stream(self, *tiles: Tile | Array, writes: Iterable[Tile | Array] = (), room: int = 1) -> Any:
         """No effect."""
         return self._nothing()
 
