@@ -26,10 +26,10 @@ PARAMS = {
     "jacobi2d": st.fixed_dictionaries({"n": st.integers(2, 14), "t": st.integers(1, 6)}),
     "heat3d": st.fixed_dictionaries({"n": st.integers(2, 7), "t": st.integers(1, 4)}),
     "cholesky": st.fixed_dictionaries({"n": st.integers(1, 26)}),
-    "lu": st.fixed_dictionaries({"n": st.integers(1, 22)}),
+    "lu": st.fixed_dictionaries({"n": st.integers(2, 22)}),
     "trsm": st.fixed_dictionaries({"n": st.integers(1, 22), "r": st.integers(1, 22)}),
     "syrk": st.fixed_dictionaries({"n": st.integers(1, 36), "m": st.integers(1, 9)}),
-    "floyd-warshall": st.fixed_dictionaries({"n": st.integers(2, 18)}),
+    "floyd-warshall": st.fixed_dictionaries({"n": st.integers(3, 18)}),
 }
 quick = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 

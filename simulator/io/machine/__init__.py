@@ -66,7 +66,7 @@ def machine(
         compute: keep numbers; without, accesses are only counted.
         strict: on an explicit machine, using a tile that the program did not load is an error.
         max_trace: element accesses beyond which the caches give up.
-        max_calls: placement calls (load, new, store, free, move, stream) beyond which an explicit machine gives up.
+        max_calls: tiles placed (load, new, store, free, move, stream) beyond which an explicit machine gives up.
 
     Raises:
         OptionError: a fast memory below one element, levels that shrink outwards, an unknown policy, or a limit that

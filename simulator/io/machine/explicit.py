@@ -27,7 +27,7 @@ class ExplicitMachine(Machine):
         fast: elements of each fast memory, nearest first.
         compute: keep numbers.
         strict: using a tile that the program did not load is an error.
-        max_calls: placement calls (one a tile of load, new, store, free, stream) that it makes at most.
+        max_calls: tiles that it places at most (each of a load, new, store, free or stream counts).
 
     Attributes:
         calls: placement calls so far, one a tile.
