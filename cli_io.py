@@ -70,16 +70,13 @@ def io(
     from .simulator.io.algorithms.evaluate import evaluate
 
     device = _changed(on, set_) if on else None
-    settings = {} if device else pairs(set_, "--set")
-    numbers = {name: _whole(f"--set {name}", value) for name, value in settings.items()}
-    tile = {name.removeprefix("tile."): size for name, size in numbers.items() if name.startswith("tile.")}
-    given |= {name: size for name, size in numbers.items() if not name.startswith("tile.")}
+    more, tile = ({}, {}) if device else _settings(set_)
     sizes, names = _sizes(fast, sweep_fast, device, dtype)
     if plot is not None and len(sizes) == 1:
         raise OptionError("a figure needs a sweep", where="--plot", found=str(plot), expected="--sweep-fast LOW:HIGH")
     if plot is not None:
         check_suffix(plot, FIGURES)
-    what, params = _problem(problem, given)
+    what, params = _problem(problem, given | more)
     swept = sweep_fast is not None or len(sizes) > 1
     found = evaluate(what, params, sizes if swept else sizes[0], algorithm, max_trace, tile or None)
     records = found if isinstance(found, list) else [found]
@@ -244,6 +241,13 @@ def _given(words: list[str]) -> dict[str, int]:
             value = rest.pop(0)
         found[name.replace("-", "_")] = _whole(f"--{name}", value)
     return found
+
+
+def _settings(words: list[str] | None) -> tuple[dict[str, int], dict[str, int]]:
+    """Extents and tile sizes from ``--set n=4096`` and ``--set tile.b=64``."""
+    numbers = {name: _whole(f"--set {name}", value) for name, value in pairs(words, "--set").items()}
+    tile = {name.removeprefix("tile."): size for name, size in numbers.items() if name.startswith("tile.")}
+    return {name: size for name, size in numbers.items() if not name.startswith("tile.")}, tile
 
 
 def _whole(where: str, text: str) -> int:

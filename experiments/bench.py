@@ -161,7 +161,7 @@ def pebbling() -> Result:
 
 def fused_block() -> Result:
     """The best fusion of a GPT-3 6.7B block of 2048 tokens on a TPU v4i."""
-    from ..simulator.mapping.chain_block import block_chain, block_cost, transformer_block
+    from .fused_block import block_chain, block_cost, transformer_block
 
     work = block_chain(transformer_block(2048, 32, 4096, 16384, "fp16"))
     return _median(lambda: block_cost(work), 1), "s"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
@@ -12,7 +12,8 @@ from ..units import format_bytes, format_energy, format_si, format_time
 from .estimate import Estimate
 
 
-def _grid(rows: Sequence[tuple[str, str]]) -> Table:
+def fact_grid(rows: Iterable[tuple[str, str]]) -> Table:
+    """Names of facts in a dim column, the facts beside them."""
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim")
     grid.add_column()
@@ -44,7 +45,7 @@ def render(estimate: Estimate, kernels: bool = False, rows: int = 12) -> Rendera
         kernels: every kernel in place of the costliest layers.
         rows: most layers to show.
     """
-    parts: list[RenderableType] = [_title(estimate), _grid(_totals(estimate))]
+    parts: list[RenderableType] = [_title(estimate), fact_grid(_totals(estimate))]
     parts += [Text(f"warning: {warning}", style="yellow") for warning in estimate.warnings]
     parts.append("")
     parts += [_kernels(estimate) if kernels else _layers(estimate, rows), "", _answers(estimate)]

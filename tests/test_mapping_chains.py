@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 
 import roofcast as rc
 from roofcast.errors import GraphError, OptionError
+from roofcast.experiments.fused_block import TPU_V4I, block_chain, block_cost, transformer_block
 from roofcast.graphs import GraphBuilder, nest
 from roofcast.simulator.io.machine import machine, tiles
 from roofcast.simulator.mapping.chain import chain
-from roofcast.simulator.mapping.chain_block import TPU_V4I, block_chain, block_cost, transformer_block
 from roofcast.simulator.mapping.chain_cost import Evaluator
-from roofcast.simulator.mapping.chain_gain import block_fusion
 from roofcast.simulator.mapping.chain_graph import chains
 from roofcast.simulator.mapping.chain_search import Objective, chain_curve, fused_mapping, partition, tile_sizes
 from roofcast.simulator.mapping.chain_structure import structures
+from roofcast.simulator.mapping.fused import fuse_graph
 from roofcast.simulator.mapping.patches import peak_by_block
 
 BYTE = "int8"  # one byte an element, so that bytes are elements
@@ -397,11 +397,13 @@ def test_patches_trade_operations_for_memory(model):
 
 def test_block_fusion_of_a_convnet():
     graph = rc.load("resnet18", dtype="bf16", dims={"image": 64})
-    gain = block_fusion(graph, rc.device("h100"), capacity=256 * 1024)
-    assert gain.group_bytes.sum() < gain.bytes.sum()
-    assert gain.group_ops.sum() == pytest.approx(gain.ops.sum())
-    assert gain.attainable(True).sum() <= gain.attainable(False).sum()
-    assert np.all(gain.intensity(True) > 0) and len(gain.names) == len(gain.ops) == len(gain.group)
+    found = fuse_graph(graph, rc.device("h100"), capacity=256 * 1024)
+    assert found.bytes < found.alone and found.peak <= found.capacity == 256 * 1024
+    assert all(g.least <= g.mapping.bytes <= g.alone and g.mapping.recompute >= 1 for g in found.groups)
+    nests = [name for group in found.groups for name in group.mapping.nests]
+    assert nests == [name for run in chains(graph) for name in (node.name for node in run.chain.nodes)]
+    half_a_cache = fuse_graph(graph, rc.device("h100")).capacity
+    assert half_a_cache == rc.device("h100").memory[-2].capacity.value / 2
 
 
 # -- bad input -----------------------------------------------------------------------------------------------------

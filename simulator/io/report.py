@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ...errors import OptionError
+from ..report import fact_grid
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -35,7 +36,7 @@ def render(records: Record | Sequence[Record], bounds: bool = True) -> Renderabl
 
 
 def _one(record: Record, bounds: bool) -> RenderableType:
-    parts: list[RenderableType] = [_title(record), _grid(_facts(record))]
+    parts: list[RenderableType] = [_title(record), fact_grid(_facts(record))]
     if bounds and record["bounds"]:
         parts += ["", _bounds(record["bounds"])]
     return Group(*parts)
@@ -105,15 +106,6 @@ def _sweep(records: Sequence[Record]) -> RenderableType:
             "-" if gap is None else f"{gap:.3f}",
         )  # fmt: skip
     return table
-
-
-def _grid(rows: Iterator[tuple[str, str]]) -> Table:
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="dim")
-    grid.add_column()
-    for row in rows:
-        grid.add_row(*row)
-    return grid
 
 
 def plot(records: Sequence[Record], path: str | Path) -> None:

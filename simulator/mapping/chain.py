@@ -48,6 +48,12 @@ class Axis:
             reach = reach + abs(coefficient) * (tile[dim] - 1)
         return reach if len(self.terms) == 1 and abs(self.terms[0][1]) == 1 else _least(points, reach)
 
+    def touched(self, extents: Mapping[str, int]) -> int:
+        """Distinct elements over the whole loops, without padding."""
+        affine = Affine(self.terms)
+        padding = max(0, affine.extent(extents) - self.limit)
+        return min(self.limit, max(affine.distinct(extents) - padding, 1))
+
 
 def _least(a: Any, b: Any) -> Any:
     return min(a, b) if isinstance(a, int) and isinstance(b, int) else (a + b - abs(a - b)) // 2
@@ -154,13 +160,17 @@ class Chain:
 
     @property
     def compulsory(self) -> float:
-        """Bytes that enter and leave the whole chain, each once: no mapping moves less."""
+        """Bytes that enter and leave the whole chain, each once: no mapping moves less.
+
+        A stride longer than the window leaves elements that nobody reads; they count nothing.
+        """
         made = {node.write.name for i, node in enumerate(self.nodes) if self.consumers[i]} - self.results
         outside: dict[str, float] = {}
         for node in self.nodes:
             for array in node.arrays:
                 if array.name not in made:
-                    outside[array.name] = array.elements * array.bytes
+                    touched = math.prod(axis.touched(self.extents) for axis in array.axes)
+                    outside[array.name] = max(outside.get(array.name, 0.0), touched * array.bytes)
         return self.batch * sum(outside.values())
 
     @property

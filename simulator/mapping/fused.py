@@ -11,10 +11,10 @@ from rich.text import Text
 from ...errors import OptionError
 from ...graphs.ir import Graph
 from ...hwmodels import Device
-from ..device_table import USABLE
 from ..report import titled_table
 from .chain_graph import chains
 from .chain_search import FusedMapping, partition
+from .hierarchy import TILE_SHARE
 
 
 @dataclass(frozen=True)
@@ -81,10 +81,12 @@ class FusedGraph:
                 "groups": [group.to_dict() for group in self.groups]}  # fmt: skip
 
 
-def fuse_graph(graph: Graph, device: Device) -> FusedGraph:
+def fuse_graph(graph: Graph, device: Device, capacity: float | None = None) -> FusedGraph:
     """The best cut of every chain of ``graph`` into fused groups, for the largest memory on the device's chip.
 
-    A cache counts half: least recent use with twice the room moves no more than the mapping.
+    Args:
+        capacity: bytes of it for tiles and intermediates; all of a scratchpad if left out, half of a cache: least
+            recent use with twice the room moves no more than the mapping.
 
     Raises:
         OptionError: the device has main memory only, or some nest finds no room.
@@ -93,7 +95,8 @@ def fuse_graph(graph: Graph, device: Device) -> FusedGraph:
     if not levels:
         raise OptionError("no memory on the chip to fuse in", where="device", found=device.name)
     level = max(levels, key=lambda each: each.capacity.value)
-    capacity = level.capacity.value * (USABLE if level.managed == "cache" else 1.0)
+    if capacity is None:
+        capacity = level.capacity.value * (TILE_SHARE if level.managed == "cache" else 1.0)
     groups = []
     for found in chains(graph):
         singles = iter(partition(found.chain, capacity, longest=1).groups)

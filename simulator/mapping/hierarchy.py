@@ -15,7 +15,7 @@ from ..device_table import WIDER
 ALL = frozenset({"weights", "inputs", "outputs"})
 """Classes of operands: what a level may be built to keep."""
 
-USABLE = 0.5
+TILE_SHARE = 0.5
 """Share of a cache or a register file that tiles may take.
 
 An LRU cache of twice the size keeps what the program would (Sleator and Tarjan, CACM 28(2), 1985); half the registers
@@ -190,7 +190,7 @@ def _level(device: Device, level: MemoryLevel, private: frozenset[str]) -> Level
     registers = level.managed == "registers"
     own = level.shared_by == 1 and bool(private)
     room = level.capacity.value if own else level.total_capacity(device)
-    share = 1.0 if level.managed == "scratchpad" else USABLE
+    share = 1.0 if level.managed == "scratchpad" else TILE_SHARE
     energy = 0.0 if registers else level.energy_per_byte()
     return Level(
         level.name,

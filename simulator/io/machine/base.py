@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Self
 
@@ -12,7 +13,7 @@ from .boxes import Box, volume
 from .errors import MachineError
 
 
-class Machine:
+class Machine(ABC):
     """A fast memory over a slow one, with arrays whose tiles report what is done to them.
 
     Attributes:
@@ -84,9 +85,9 @@ class Machine:
     def move(self, old: Tile | Array | None, new: Tile | Array, store: bool = False) -> None:
         """Drops what ``new`` does not need of ``old``, then loads what ``old`` did not hold of ``new``."""
 
+    @abstractmethod
     def stream(self, *tiles: Tile | Array, writes: Iterable[Tile | Array] = (), room: int = 1) -> Any:
         """Lets tiles pass through fast memory in pieces."""
-        raise NotImplementedError
 
     # ------------------------------------------------------------------------------------------------ arithmetic
     def apply(self, function: Callable[..., Any], *operands: Any, shape: Sequence[int] | None = None) -> Value:
@@ -161,13 +162,13 @@ class Machine:
     def _adopt(self, array: Array) -> None:
         """Prepares a new array."""
 
+    @abstractmethod
     def _read(self, operands: Sequence[Any]) -> tuple[Tile, ...]:
         """Operands are about to be used; returns the tiles that they were computed from."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _write(self, tile: Tile, value: Any, how: str) -> None:
         """``tile`` is about to be overwritten (``assign``) or read and overwritten (``update``) with ``value``."""
-        raise NotImplementedError
 
     def _consume(self, value: Value) -> None:
         """The program itself reads ``value``."""

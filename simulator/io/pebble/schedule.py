@@ -38,6 +38,35 @@ def _victim(red: Any, count: int, t: int, barred: int, pin: Any, next_use: Any, 
 
 
 @njit(cache=True)
+def _write(moves: Any, rows: int, kind: int, vertex: int, reused: int) -> int:
+    """Notes a move where moves are wanted; returns the rows written so far."""
+    if not len(moves):
+        return rows
+    moves[rows, 0], moves[rows, 1], moves[rows, 2] = kind, vertex, reused
+    return rows + 1
+
+
+@njit(cache=True)
+def _last_use(red: Any, count: int, t: int, pin: Any, use: Any, after: Any, clean: Any, output: Any) -> int:
+    """Place of an operand of the current computation that nobody wants any more, or -1: its pebble may be reused."""
+    for i in range(count):
+        u = red[i]
+        if pin[u] == t and use[u] + 1 == after[u + 1] and (clean[u] or not output[u]):
+            return i
+    return -1
+
+
+@njit(cache=True)
+def _first_uses(uses: Any, after: Any) -> Any:
+    n = len(after) - 1
+    next_use = np.full(n, NEVER, np.int64)
+    for v in range(n):
+        if after[v] < after[v + 1]:
+            next_use[v] = uses[after[v]]
+    return next_use
+
+
+@njit(cache=True)
 def play_order(order: Any, start: Any, items: Any, after: Any, output: Any, fast: int, in_place: bool, weight: float,
                moves: Any) -> Any:  # fmt: skip
     """Play the computations in this order, each once.
@@ -50,19 +79,10 @@ def play_order(order: Any, start: Any, items: Any, after: Any, output: Any, fast
         (loads + stores, rows written).
     """
     n = len(start) - 1
-    uses = _uses(order, start, items, after)
-    use = after.copy()
-    next_use = np.full(n, NEVER, np.int64)
-    clean = np.zeros(n, np.bool_)
-    is_red = np.zeros(n, np.bool_)
-    pin = np.full(n, -1, np.int64)
-    for v in range(n):
-        clean[v] = start[v] == start[v + 1]
-        if after[v] < after[v + 1]:
-            next_use[v] = uses[after[v]]
+    uses, use, pin = _uses(order, start, items, after), after.copy(), np.full(n, -1, np.int64)
+    next_use, clean, is_red = _first_uses(uses, after), start[:-1] == start[1:], np.zeros(n, np.bool_)
     red = np.empty(fast + 1, np.int64)
     count = cost = rows = 0
-    record = len(moves) > 0
     for t in range(len(order)):
         v = order[t]
         before = items[start[v] : start[v + 1]]
@@ -73,39 +93,26 @@ def play_order(order: Any, start: Any, items: Any, after: Any, output: Any, fast
             w = before[step] if load else v
             if load and is_red[w]:
                 continue
-            reused = -1
-            place = -1
-            if not load:
-                # What this was the last use of goes; in place, one such pebble becomes the result's.
-                if in_place:
-                    for i in range(count):
-                        u = red[i]
-                        if pin[u] == t and use[u] + 1 == after[u + 1] and (clean[u] or not output[u]):
-                            place, reused = i, u
-                            break
-                if reused < 0 and count == fast:
-                    place = _victim(red, count, t, -2 if in_place else t, pin, next_use, clean, weight)
-                    reused = red[place] if in_place and pin[red[place]] == t else -1
-            elif count == fast:
-                place = _victim(red, count, t, t, pin, next_use, clean, weight)
+            place = reused = -1
+            if not load and in_place:
+                place = _last_use(red, count, t, pin, use, after, clean, output)
+                reused = red[place] if place >= 0 else -1
+            if place < 0 and count == fast:
+                place = _victim(red, count, t, -2 if in_place and not load else t, pin, next_use, clean, weight)
+                reused = red[place] if in_place and not load and pin[red[place]] == t else -1
             if place >= 0:
                 u = red[place]
                 lives = use[u] + (1 if reused >= 0 else 0) < after[u + 1]
                 if not clean[u] and (lives or output[u]):
                     clean[u] = True
                     cost += 1
-                    if record:
-                        moves[rows, 0], moves[rows, 1], moves[rows, 2] = 1, u, -1
-                        rows += 1
-                if reused < 0 and record:
-                    moves[rows, 0], moves[rows, 1], moves[rows, 2] = 3, u, -1
-                    rows += 1
+                    rows = _write(moves, rows, 1, u, -1)
+                if reused < 0:
+                    rows = _write(moves, rows, 3, u, -1)
                 is_red[u] = False
                 count -= 1
                 red[place] = red[count]
-            if record:
-                moves[rows, 0], moves[rows, 1], moves[rows, 2] = 0 if load else 2, w, reused
-                rows += 1
+            rows = _write(moves, rows, 0 if load else 2, w, reused)
             cost += 1 if load else 0
             red[count] = w
             count += 1
@@ -113,24 +120,27 @@ def play_order(order: Any, start: Any, items: Any, after: Any, output: Any, fast
         for u in before:
             use[u] += 1
             next_use[u] = uses[use[u]] if use[u] < after[u + 1] else NEVER
-        # Nothing is kept that has no further use; an output is stored then.
-        for i in range(count - 1, -1, -1):
-            u = red[i]
-            if next_use[u] < NEVER or (u != v and pin[u] != t):
-                continue
-            if output[u] and not clean[u]:
-                clean[u] = True
-                cost += 1
-                if record:
-                    moves[rows, 0], moves[rows, 1], moves[rows, 2] = 1, u, -1
-                    rows += 1
-            if record:
-                moves[rows, 0], moves[rows, 1], moves[rows, 2] = 3, u, -1
-                rows += 1
-            is_red[u] = False
-            count -= 1
-            red[i] = red[count]
+        count, cost, rows = _retire(red, count, cost, rows, t, v, pin, next_use, is_red, clean, output, moves)
     return cost, rows
+
+
+@njit(cache=True)
+def _retire(red: Any, count: int, cost: int, rows: int, t: int, v: int, pin: Any, next_use: Any, is_red: Any,
+            clean: Any, output: Any, moves: Any) -> Any:  # fmt: skip
+    """Drops the operands and the result that have no further use; an output is stored then."""
+    for i in range(count - 1, -1, -1):
+        u = red[i]
+        if next_use[u] < NEVER or (u != v and pin[u] != t):
+            continue
+        if output[u] and not clean[u]:
+            clean[u] = True
+            cost += 1
+            rows = _write(moves, rows, 1, u, -1)
+        rows = _write(moves, rows, 3, u, -1)
+        is_red[u] = False
+        count -= 1
+        red[i] = red[count]
+    return count, cost, rows
 
 
 @njit(cache=True)

@@ -1,4 +1,4 @@
-"""Energy and time of a chain of products on an accelerator with a global buffer and local buffers per core.
+"""Energy and time of a fused transformer block on an accelerator with a global and local buffers: AccelForge's example.
 
 Fusion is decided at the global buffer, by the same search as everywhere; each nest's own tiling at the local buffer.
 """
@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from ...graphs.loopnest import LoopNest, nest
-from .chain import Chain, Node, chain
-from .chain_search import FusedMapping, Objective, Partition, partition
+from ..graphs.loopnest import LoopNest, nest
+from ..simulator.mapping.chain import Chain, Node, chain
+from ..simulator.mapping.chain_search import FusedMapping, Objective, Partition, partition
 
 Moved = tuple[float, float]
 """Bytes loaded and stored."""
