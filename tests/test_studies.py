@@ -20,6 +20,15 @@ PAPER = Source("Nobody: Nothing (2026)", "Table 1")
 KNOWN_FAILURES = {
     # The measured curve dips at this batch size alone; the model has nothing that would make it dip.
     ("block_fusion", "grouped 3x3 convolution, batch 64"),
+    # B comes from main memory in rows of 16 and 32 bytes; the model has an idle memory's latency and full bandwidth.
+    *(("ada_gemm", f"{side} cubed, tile {tile}") for side in (8192, 16384) for tile in (4, 8)),
+    # The catalog has what L2 slices can send, not what loads of all multiprocessors get.
+    *(("hopper_microbenchmarks", f"{card}: L2 over main memory") for card in ("A100", "4090", "H800")),
+    # LEAST_ACTIVITY is too high for zeros.
+    ("hopper_microbenchmarks", "H800: zeros at their rate"),
+    # What limits a test cannot be learned from tests of other suites; trees are as good.
+    ("cpu_benchmark_prediction", "SPECrate fp: MAPE on an unseen CPU, against the best plain regressor"),
+    ("cpu_benchmark_prediction", "SPECrate int: MAPE on an unseen CPU, against the best plain regressor"),
 }
 
 
@@ -256,4 +265,6 @@ def test_backward_of_standard_attention_is_four_products_and_a_softmax():
 
 def test_known_failures_still_fail(results):
     for name, metric in KNOWN_FAILURES:
+        if results(name).absent:
+            continue
         assert next(c.verdict for c in results(name).claims if c.metric == metric) == "fail"

@@ -21,10 +21,19 @@ def paper_file(name: str) -> Path:
     Raises:
         DataAbsentError: the variable is not set, or the file is not there.
     """
+    return _optional("papers", name)
+
+
+def data_file(name: str) -> Path:
+    """Path of ``data/NAME`` in the same folder; raises as :func:`paper_file` does."""
+    return _optional("data", name)
+
+
+def _optional(part: str, name: str) -> Path:
     folder = os.environ.get(VARIABLE)
     if not folder:
         raise DataAbsentError(f"data absent: {VARIABLE} is not set", where=name, expected="the folder of optional data")
-    path = Path(folder) / "papers" / name
+    path = Path(folder) / part / name
     if not path.is_file():
         raise DataAbsentError("data absent: no such file", where=name, found=str(path))
     return path
