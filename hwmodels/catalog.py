@@ -59,6 +59,15 @@ def device(name: str | Path) -> Device:
     return _shipped(_keys()[key])
 
 
+def described(text: str, label: str) -> Device:
+    """The device that a YAML text describes; ``label`` names it in messages.
+
+    Raises:
+        DeviceError, UnitError: a description that is not valid.
+    """
+    return reading.build(_extended(reading.with_sources(reading.mapping_of(text, label), reading.USER), label, 0), label)
+
+
 @functools.lru_cache(maxsize=256)
 def _shipped(key: str) -> Device:
     return reading.build(_extended(_raw(key), f"{key}.yaml", 0), f"{key}.yaml")

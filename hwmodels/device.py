@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, model_validator
 
 from .. import units
 from ..dtypes import dtype_name
@@ -231,6 +231,19 @@ class Device(Section):
     """What a user should know of the description."""
     sources: dict[str, str] = Field(default_factory=dict)
     """Source key to citation."""
+
+    _origin: Device | None = PrivateAttr(default=None)
+
+    def __eq__(self, other: object) -> bool:
+        """By content: where it came from does not matter."""
+        return isinstance(other, Device) and self.__dict__ == other.__dict__
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @property
+    def origin(self) -> Device:
+        """The device that was described, from which what-ifs led to this one: what measurements are about."""
+        return self._origin or self
 
     @model_validator(mode="after")
     def _consistent(self) -> Device:

@@ -32,10 +32,22 @@ def load_mapping(path: Any, label: str) -> dict[str, Any]:
     """
     try:
         text = path.read_text(encoding="utf-8")
-        raw = _load(text)
     except OSError as error:
         raise DeviceError(f"cannot be read: {error.strerror}", where=label) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
+        raise DeviceError(f"is not valid YAML: {' '.join(str(error).split())}", where=label) from error
+    return mapping_of(text, label)
+
+
+def mapping_of(text: str, label: str) -> dict[str, Any]:
+    """The mapping that a YAML text holds.
+
+    Raises:
+        DeviceError: it is not YAML, or holds no mapping.
+    """
+    try:
+        raw = _load(text)
+    except yaml.YAMLError as error:
         raise DeviceError(f"is not valid YAML: {' '.join(str(error).split())}", where=label) from error
     if not isinstance(raw, dict):
         raise DeviceError("holds no device", where=label, found=type(raw).__name__, expected="a mapping of fields")

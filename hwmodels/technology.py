@@ -8,11 +8,11 @@ Three published facts and three calibrated factors:
 - DRAM by standard (O'Connor et al., MICRO 2017, and estimates between).
 
 A processor spends far more than its multipliers: fetch, decode, operand delivery, clock tree, voltage conversion.
-The factors for that (:data:`CORE_OVERHEAD`, :data:`SRAM_OVERHEAD`, :data:`DRAM_HOST_PJ_PER_BIT`) were set so that
-boards known to be limited by power sustain what is measured on them: H100 and H200 700 to 800 TFLOP/s in bf16
-at 700 W, A100 250 to 290 at 400 W, T4 about 45 % of its peaks at 70 W, L4 about half at 72 W. Expect a factor
-of 1.5 either way for processors of other kinds. They are the energies of a typical run on random data; zeros
-switch less.
+The factors for that (:data:`CORE_OVERHEAD`, :data:`CORE_CYCLE`, :data:`SRAM_OVERHEAD`,
+:data:`DRAM_HOST_PJ_PER_BIT`) were set so that boards known to be limited by power sustain what is measured on them in
+long runs on random data (zeros switch less); ``pytest -s tests/test_power_cap.py`` prints measured and estimated rates.
+Energies of cores and caches are those at the boost clock and its voltage: under a power limit they fall
+(:data:`SLOW_ENERGY`). Expect a factor of 1.5 either way for processors of other kinds.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ FMA_PJ_PER_FLOP = {"matrix": 1.0, "vector": 2.3, "special": 2.3}
 
 WIDTH_RATIO = {
     "matrix": {
-        "fp64": 8.0, "fp32": 4.0, "tf32": 2.0, "bf16": 1.0, "fp16": 1.0, "int16": 1.0, "fp8": 0.55, "mxfp8": 0.55,
+        "fp64": 8.0, "fp32": 4.0, "tf32": 2.0, "bf16": 1.0, "fp16": 1.0, "int16": 1.0, "fp8": 0.62, "mxfp8": 0.62,
         "int8": 0.45, "fp6": 0.5, "fp4": 0.3, "mxfp4": 0.3, "nvfp4": 0.3, "int4": 0.25, "int1": 0.06,
     },
     "vector": {
@@ -48,10 +48,11 @@ WIDTH_RATIO = {
     "special": {"fp64": 8.0, "fp32": 4.0, "bf16": 2.0, "fp16": 2.0},
 }  # fmt: skip
 """Energy of a dtype relative to 16-bit on a matrix unit and to fp32 elsewhere: multipliers grow faster than their
-width, operand delivery in proportion to it. fp8 is as measured on H200; a special function is four fp32 FLOPs."""
+width, operand delivery in proportion to it. fp8 is as sustained on H100, H200 and L40S; a special function is four
+fp32 FLOPs."""
 
 CORE_OVERHEAD = {
-    "gpu": {"matrix": 13.0, "vector": 40.0, "special": 40.0},
+    "gpu": {"matrix": 8.1, "vector": 57.0, "special": 57.0},
     "cpu": {"matrix": 15.0, "vector": 100.0, "special": 100.0},
     "tpu": {"matrix": 5.0, "vector": 20.0, "special": 20.0},
     "npu": {"matrix": 6.0, "vector": 20.0, "special": 20.0},
@@ -59,9 +60,25 @@ CORE_OVERHEAD = {
     "fpga": {"matrix": 15.0, "vector": 30.0, "special": 30.0},
     "mcu": {"matrix": 10.0, "vector": 60.0, "special": 60.0},
 }
-"""Energy of a whole core over that of its multipliers and adders. GPU: set by power-limited boards (see above).
+"""Energy of a whole core over that of its multipliers and adders. GPU, at :data:`USUAL_CLOCK`: set by power-limited
+boards (matrix: A100, H100, H200 and L40S with :data:`CORE_CYCLE`; vector: T4, P4, and V100, which is nearly limited).
 CPU vector: 56 cores of a 350 W server sustain AVX-512 near its all-core clock. TPU: 102 W of switching power at
 275 TFLOP/s (TPU v4, Jouppi et al., ISCA 2023). Others are placed between by how much control an operation needs."""
+
+CORE_CYCLE = {"gpu": 15.6}
+"""What comes on top for products on a core that does 1024 16-bit FLOPs a cycle, in inverse proportion to how many it
+does: fetch, schedulers, register files and clock tree of a core switch each cycle, however wide its matrix unit is. An
+L40S core (1024) takes 1.4 times the energy of an A100 core (2048) an operation, beside what its clock adds."""
+
+USUAL_CLOCK = {"gpu": 1.41e9}
+"""Clock in Hz that the overheads are stated for (that of A100). A product that boosts higher needs more voltage for it:
+the energy grows with the boost clock as it does with the clock of one board, see :data:`SLOW_ENERGY`."""
+
+SLOW_ENERGY = 0.3
+"""Share of a core's energy an operation that is left as its clock goes to zero; in between it is linear in the clock.
+The square of a supply voltage that falls from 1 at the boost clock to ``sqrt(0.3) = 0.55``: two measured boards idle at
+0.62 of their voltage under load (TechPowerUp reviews of GTX 1660 Ti and RTX 3060 Ti: 0.65 V at 210 to 300 MHz, 1.05 and
+1.08 V at boost), and power-limited boards of one process agree on their energies best between 0.3 and 0.4."""
 
 SRAM_PJ_PER_BYTE = 1.25
 SRAM_REFERENCE_BYTES = 8192.0
@@ -93,10 +110,11 @@ DRAM_SUSTAINED = {
 rest. HBM2 to HBM3e and GDDR5: means over the devices whose catalog entry says ``measured``; GDDR6X and GDDR7: estimated
 from bandwidth tests of consumer boards; DDR: STREAM triad on servers, about four fifths; others estimated between."""
 
-LEAST_ACTIVITY = 0.5
-"""Favourable data in runs too short to be throttled take no less than this share of these energies: of 785,808
-measured GEMMs on nine GPUs none beats the power limit by more than 1.55 times (T4), compulsory traffic counted.
-Bounds that must hold for every run use this share; estimates of long runs use the energies as they are."""
+LEAST_ACTIVITY = 0.39
+"""Favourable data in runs too short to be throttled take no less than this share of these energies: what the power
+limit leaves in the fastest of 707,486 measured GEMMs on nine GPUs, compulsory traffic counted (a run of under a
+millisecond on T4; 13 rows, all on T4, need less than 0.5). Bounds that must hold for every run use this share;
+estimates of long runs use the energies as they are."""
 
 SOURCE = "estimated: process node and technology (hwmodels/technology.py)"
 
@@ -117,11 +135,19 @@ def process_scale(nanometres: float) -> float:
     return float(PROCESS_SCALE[below] ** (1 - share) * PROCESS_SCALE[above] ** share)
 
 
-def energy_per_op(unit: str, dtype: str, kind: str, nanometres: float) -> float:
-    """Joules per FLOP of a unit (``matrix``, ``vector``, ``special``) in a device of a kind, its core included."""
-    ratio = WIDTH_RATIO[unit].get(dtype, 1.0)
-    picojoules = FMA_PJ_PER_FLOP[unit] * ratio * process_scale(nanometres) * CORE_OVERHEAD[kind][unit]
-    return picojoules * 1e-12
+def energy_per_op(unit: str, dtype: str, kind: str, nanometres: float, clock: float = 0.0, width: float = 0.0) -> float:
+    """Joules per FLOP of a unit (``matrix``, ``vector``, ``special``) in a device of a kind, its core included.
+
+    Args:
+        clock: boost clock in Hz; 0 for the usual one of the kind.
+        width: 16-bit FLOPs that the matrix unit of a core does in a cycle; 0 for very many.
+    """
+    overhead = CORE_OVERHEAD[kind][unit]
+    if unit == "matrix" and width:
+        overhead += CORE_CYCLE.get(kind, 0.0) * 1024 / width
+    faster = clock / USUAL_CLOCK[kind] if clock and kind in USUAL_CLOCK else 1.0
+    ratio = WIDTH_RATIO[unit].get(dtype, 1.0) * (SLOW_ENERGY + (1 - SLOW_ENERGY) * faster)
+    return FMA_PJ_PER_FLOP[unit] * ratio * process_scale(nanometres) * overhead * 1e-12
 
 
 def energy_per_byte(technology: str, capacity: float, managed: str, nanometres: float) -> float:
@@ -137,7 +163,7 @@ def energy_per_byte(technology: str, capacity: float, managed: str, nanometres: 
 def fill(device: Device) -> Device:
     """The device with every energy that its description leaves out."""
     nanometres = device.process.value * 1e9
-    filled = {kind: _filled_unit(unit, kind, device.kind, nanometres) for kind, unit in device.units.items()}
+    filled = {name: _filled_unit(device, unit, name) for name, unit in device.units.items()}
     levels: list[MemoryLevel] = []
     for level in reversed(device.memory):  # from main memory inwards
         farther = levels[0].energy.value if levels and levels[0].energy else math.inf
@@ -145,9 +171,13 @@ def fill(device: Device) -> Device:
     return device.model_copy(update={"compute": device.compute.model_copy(update=filled), "memory": tuple(levels)})
 
 
-def _filled_unit(unit: ComputeUnit, name: str, kind: str, nanometres: float) -> ComputeUnit:
+def _filled_unit(device: Device, unit: ComputeUnit, name: str) -> ComputeUnit:
+    nanometres, clock = device.process.value * 1e9, device.clock.boost.value
+    peaks = {dtype: device.peak(name, dtype) or 0.0 for dtype in ("bf16", "fp16", "int8")}
+    width = max(peaks["bf16"], peaks["fp16"], peaks["int8"] / 2) / device.cores.value / clock
     energy = {
-        dtype: unit.energy.get(dtype) or Quantity(energy_per_op(name, dtype, kind, nanometres), "energy per op", SOURCE)
+        dtype: unit.energy.get(dtype)
+        or Quantity(energy_per_op(name, dtype, device.kind, nanometres, clock, width), "energy per op", SOURCE)
         for dtype in unit.peak
     }
     return unit.model_copy(update={"energy": energy})

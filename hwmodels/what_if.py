@@ -40,7 +40,11 @@ def what_if(device: Device, changes: Mapping[str, str | float]) -> Device:
     if changed.power.limit.value <= changed.power.idle.value:
         raise DeviceError("power.limit must stay above power.idle", where="what-if", found=str(changed.power.limit))
     told = ", ".join(f"{path} {str(value).strip()}" for path, value in wanted.items())
-    return changed.model_copy(update={"name": f"{device.name} with {told}"}) if told else device
+    if not told:
+        return device
+    renamed = changed.model_copy(update={"name": f"{device.name} with {told}"})
+    renamed._origin = device.origin
+    return renamed
 
 
 def _resolve(device: Device, path: str) -> str:

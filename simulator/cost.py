@@ -1,8 +1,8 @@
 """The analytical cost of kernels on devices, as arrays of shape (kernels, devices).
 
 A kernel takes as long as the slowest of what it needs, all overlapping: each compute unit's work, each memory level's
-bytes, and the energy that the power limit lets through. Around that stand what does not overlap: the first access to
-main memory, the chain of dependent steps, and the gap to the next kernel.
+bytes, and the energy that the power limit lets through at the clock that it leaves (:mod:`.power`). Around that stand
+what does not overlap: the first access to main memory, the chain of dependent steps, and the gap to the next kernel.
 
 What the hardware forces is counted first: whole tiles on whole cores in whole waves, blocks of the unit's array, the
 re-reads that a finite buffer makes necessary. Each of these only grows with the problem and only shrinks with the
@@ -12,13 +12,14 @@ and a better device never slower.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from .device_table import DeviceTable
 from .kernels import RIGHT, Floats, Ints, Kernels
+from .power import least_time, split
 from .tiling import best_tile
 from .traffic import blocked, reuse_hits
 
@@ -38,7 +39,8 @@ class Costs:
         roofs: seconds that each resource alone would take, named by :func:`roof_names`, (R, K, D).
         overhead: seconds of gaps and of latency that nothing hides, (K, D).
         bytes: moved at each level, main memory first, (L, K, D).
-        energy: joules of each unit, then each level, without idle power, (3 + L, K, D).
+        energy: joules of each unit, then each level, at the clock that the limit leaves and without idle power,
+            (3 + L, K, D).
     """
 
     latency: Floats
@@ -67,21 +69,29 @@ def cost(kernels: Kernels, table: DeviceTable, gap: str = "graph") -> Costs:
     Args:
         gap: ``eager`` or ``graph``, the overhead that each kernel pays.
     """
-    parts = [_cost(part, table, gap) for part in _chunks(kernels, table)]
+    parts = [_at_lowered_clock(_cost(part, table, gap), table) for part in _chunks(kernels, table)]
     if len(parts) == 1:
         return parts[0]
     axis = {"latency": 0, "lower_bound": 0, "roofs": 1, "overhead": 0, "bytes": 1, "energy": 1}
     return Costs(**{n: np.concatenate([getattr(part, n) for part in parts], axis=a) for n, a in axis.items()})
 
 
-def latency(kernels: Kernels, table: DeviceTable, gap: str = "graph") -> Floats:
-    """Seconds for the whole program on every device, (D,), without keeping the details of each kernel."""
+def latency(kernels: Kernels, table: DeviceTable, gap: str = "graph",
+            corrected: Callable[[Costs, slice], Floats] | None = None) -> Floats:  # fmt: skip
+    """Seconds for the whole program on every device, (D,), without keeping the details of each kernel.
+
+    Args:
+        corrected: seconds of the kernels of a slice, given their costs; none: the analytical ones.
+    """
     total = np.zeros(len(table))
     for devices in range(0, len(table), POINTS_PER_CHUNK):
         index = np.arange(devices, min(devices + POINTS_PER_CHUNK, len(table)))
         some = table if len(index) == len(table) else table.take(index)
+        start = 0
         for part in _chunks(kernels, some):
-            total[index] += part.count @ _cost(part, some, gap).latency
+            costs, rows = _cost(part, some, gap), slice(start, start + len(part))
+            total[index] += part.count @ (corrected(costs, rows) if corrected else costs.latency)
+            start = rows.stop
     return total
 
 
@@ -95,6 +105,7 @@ def _chunks(kernels: Kernels, table: DeviceTable) -> Iterator[Kernels]:
 
 
 def _cost(kernels: Kernels, table: DeviceTable, gap: str) -> Costs:
+    """As :func:`cost`, with the energies at the boost clock."""
     levels = table.levels
     moved, factors, others = _bytes(kernels, table)
     least = kernels.footprint[:, None] - factors - others
@@ -118,12 +129,33 @@ def _cost(kernels: Kernels, table: DeviceTable, gap: str) -> Costs:
 
     for level in range(levels):
         np.multiply(moved[level], table.byte_energy[level], out=energy[3 + level])
-    np.divide(energy.sum(axis=0), table.limit - table.idle, out=roofs[-1])
+    roofs[-1] = _power_roof(table, roofs, energy)
     np.minimum(roofs, fastest, out=roofs)
     gaps = table.gap_eager if gap == "eager" else table.gap_graph
     chain = table.at_core_level(table.latency)
     overhead = kernels.gaps[:, None] * gaps + table.latency[0] + (kernels.serial[:, None] - 1) * chain
     return Costs(roofs.max(axis=0) + overhead, lower, roofs, overhead, moved, energy)
+
+
+def _power_roof(table: DeviceTable, roofs: Floats, energy: Floats) -> Floats:
+    """Seconds that the power limit asks for at the clock that meets it, (K, D)."""
+    own_clock = (table.core_level > 0).astype(np.float64)  # of main memory behind a cache that the cores share
+    clocked = roofs[3] * (1 - own_clock)
+    for roof in (*roofs[:3], *roofs[4:-1]):
+        np.maximum(clocked, roof, out=clocked)
+    main = energy[3] * own_clock
+    return least_time(*split(energy.sum(axis=0) - main, main, table), clocked)
+
+
+def _at_lowered_clock(costs: Costs, table: DeviceTable) -> Costs:
+    """Energies at the clock that the power limit leaves, where it lowers the clock: then the limit is all used."""
+    allowed = (table.limit - table.idle) * costs.roofs.max(axis=0)
+    boost = costs.energy.sum(axis=0)
+    main = costs.energy[3] * (table.core_level > 0)
+    lowered = np.minimum(1.0, (allowed - main) / np.maximum(boost - main, 1e-300))
+    energy = costs.energy * lowered
+    energy[3] = np.where(table.core_level > 0, costs.energy[3], energy[3])
+    return replace(costs, energy=energy)
 
 
 def _lower_bound(kernels: Kernels, table: DeviceTable, roofs: Floats, least: Floats) -> Floats:

@@ -17,6 +17,7 @@ from ..hwmodels import Device
 from .cost import latency
 from .device_table import DeviceTable
 from .kernels import Kernels
+from .predictor import Correction
 
 STEP = 1.01
 """Factor of the small step, upwards: what a buyer would change."""
@@ -53,10 +54,15 @@ class _Identity:
         return isinstance(other, _Identity) and other.device is self.device
 
 
-def elasticities(kernels: Kernels, device: Device, gap: str = "graph") -> dict[str, Elasticity]:
-    """The answer of the program's latency to every parameter of the device that it can depend on."""
+def elasticities(kernels: Kernels, device: Device, gap: str = "graph",
+                 correction: Correction | None = None) -> dict[str, Elasticity]:  # fmt: skip
+    """The answer of the program's latency to every parameter of the device that it can depend on.
+
+    Args:
+        correction: what measurements say of the kernels on the device; it stays as parameters change.
+    """
     steps, table = _changed(_Identity(device))
-    times = latency(kernels, table, gap)
+    times = latency(kernels, table, gap, correction and correction.latency)
     now = times[0]
     found = {}
     for i, (path, factor) in enumerate(steps.items()):

@@ -21,6 +21,7 @@ from .device_table import DeviceTable
 from .elasticity import Elasticity, elasticities
 from .kernels import Kernels
 from .memory import Memory
+from .predictor import Correction
 from .style import Style
 
 SCHEMA = "roofcast/estimate/1"
@@ -50,6 +51,7 @@ class Estimate:
         costs: what each distinct kernel costs, (K, 1).
         memory: peak bytes of main memory.
         warnings: what the reader must know before trusting the numbers.
+        correction: what measurements say of the kernels; None where latencies are analytical.
     """
 
     graph: Graph
@@ -60,6 +62,7 @@ class Estimate:
     costs: Costs
     memory: Memory
     warnings: tuple[str, ...] = field(default=())
+    correction: Correction | None = None
 
     def __repr__(self) -> str:
         return f"<Estimate {self.graph.name} on {self.device.name}: {self.latency_s * 1e3:.4g} ms, {self.bottleneck}>"
@@ -73,6 +76,28 @@ class Estimate:
     def latency_s(self) -> float:
         """Seconds from the first kernel's start to the last one's end."""
         return self._total(self.costs.latency[:, 0])
+
+    @cached_property
+    def interval_s(self) -> tuple[float, float] | None:
+        """Ends of the latency's interval; None where nothing measured stands behind it.
+
+        Kernels of one operation and type err together, those of different ones independently.
+        """
+        found = self.correction
+        if found is None:
+            return None
+        times = self.kernels.count * self.costs.latency[:, 0]
+        groups = np.unique(found.group, return_inverse=True)[1]
+        below, above = (np.bincount(groups, times * np.abs(end - 1)) for end in (found.low, found.high))
+        low = self.latency_s - float(np.sqrt(below @ below))
+        return max(low, min(self.latency_s, self.latency_lower_bound_s)), self.latency_s + float(np.sqrt(above @ above))
+
+    @cached_property
+    def calibrated_share(self) -> float:
+        """Share of the latency in kernels that measurements of their operation stand behind."""
+        if self.correction is None or not self.latency_s:
+            return 0.0
+        return self._total(self.costs.latency[:, 0] * self.correction.known) / self.latency_s
 
     @cached_property
     def latency_lower_bound_s(self) -> float:
@@ -187,7 +212,7 @@ class Estimate:
     @cached_property
     def elasticity(self) -> dict[str, Elasticity]:
         """How the latency answers to each hardware parameter."""
-        return elasticities(self.kernels, self.device, self.style.gap)
+        return elasticities(self.kernels, self.device, self.style.gap, self.correction)
 
     # -- tables -------------------------------------------------------------------------------------------------
 
@@ -245,6 +270,10 @@ class Estimate:
                 key: self.graph.meta[key] for key in ("batch", "seq", "context", "phase") if key in self.graph.meta
             },
             "latency_s": self.latency_s,
+            "latency_low_s": self.interval_s[0] if self.interval_s else None,
+            "latency_high_s": self.interval_s[1] if self.interval_s else None,
+            "interval_percent": round(100 * self.correction.level, 6) if self.correction else None,
+            "calibrated_share": self.calibrated_share,
             "latency_lower_bound_s": self.latency_lower_bound_s,
             "throughput": {"value": rate, "unit": unit},
             "energy_j": self.energy_j,

@@ -12,21 +12,24 @@ from ..errors import UnsupportedDtypeError
 from ..graphs.ir import Graph
 from ..hwmodels import Device
 from ..units import format_bytes
-from .cost import cost
+from .cost import Costs, cost
 from .device_table import WIDER, DeviceTable, native
 from .estimate import Estimate
 from .kernels import Kernels
 from .lowering import lower
 from .memory import peak_memory
+from .predictor import Correction, Predictor
 from .style import Style, style_of
 
 
-def estimate(graph: Graph, device: Device, style: str | Style = "compiled", dtype: str | None = None) -> Estimate:
+def estimate(graph: Graph, device: Device, style: str | Style = "compiled", dtype: str | None = None,
+             predictor: Predictor | None = None) -> Estimate:  # fmt: skip
     """What ``graph`` costs on ``device``.
 
     Args:
         style: ``eager``, ``graph``, ``compiled``, or a style of one's own.
         dtype: the type that the user asked for, if any: the device must compute in it.
+        predictor: corrects latencies by what was measured; none: they are analytical.
 
     Raises:
         UnsupportedDtypeError: the device has no unit for ``dtype``.
@@ -38,8 +41,22 @@ def estimate(graph: Graph, device: Device, style: str | Style = "compiled", dtyp
     memory = peak_memory(graph, kernels)
     warnings = _check_dtypes(kernels, device, dtype)
     costs = cost(kernels, table, chosen.gap)
-    found = Estimate(graph, device, chosen, kernels, table, costs, memory)
+    correction = None
+    if predictor is not None and len(kernels):
+        correction = _correction(predictor, kernels, device, table, costs, chosen)
+        costs = correction.corrected(costs)
+    found = Estimate(graph, device, chosen, kernels, table, costs, memory, correction=correction)
     return replace(found, warnings=(*graph.warnings, *_advice(found), *warnings))
+
+
+def _correction(predictor: Predictor, kernels: Kernels, device: Device, table: DeviceTable, costs: Costs,
+                style: Style) -> Correction:  # fmt: skip
+    """What was measured of the device that a what-if started from."""
+    origin = device.origin
+    if origin is not device:
+        table = DeviceTable.of([origin])
+        costs = cost(kernels, table, style.gap)
+    return predictor.correct(kernels, origin, table, costs, style.gap == "eager")
 
 
 def _check_dtypes(kernels: Kernels, device: Device, asked: str | None) -> list[str]:

@@ -59,6 +59,15 @@ def _title(e: Estimate) -> Text:
     return Text.assemble((e.graph.name, "bold"), " on ", (e.device.name, "bold"), f"  ({sizes}; {e.style.name})")
 
 
+def _interval(e: Estimate) -> str:
+    """The latency's interval, and the share of the latency that it rests on measurements for."""
+    if e.interval_s is None or e.correction is None:
+        return "analytical; "
+    low, high = e.interval_s
+    covered = f"{e.calibrated_share:.0%} of it calibrated; " if e.calibrated_share < 0.995 else ""
+    return f"{100 * e.correction.level:g} %: {format_time(low)} to {format_time(high)}; {covered}"
+
+
 def _totals(e: Estimate) -> list[tuple[str, str]]:
     rate, unit = e.throughput
     shares = ", ".join(f"{name} {share:.0%}" for name, share in e.bottleneck_shares.items() if share >= 0.005)
@@ -67,7 +76,8 @@ def _totals(e: Estimate) -> list[tuple[str, str]]:
     held = ", ".join(f"{name} {format_bytes(size)}" for name, size in parts if size)
     capacity = e.device.main_memory.total_capacity(e.device)
     return [
-        ("latency", f"{format_time(e.latency_s)}   (no execution beats {format_time(e.latency_lower_bound_s)})"),
+        ("latency", f"{format_time(e.latency_s)}   ({_interval(e)}no execution beats "
+                    f"{format_time(e.latency_lower_bound_s)})"),
         ("throughput", f"{count(rate)} {unit}, {e.utilization:.1%} of peak"),
         ("limited by", shares),
         ("data moved", ", ".join(f"{name} {format_si(size, 'B')}" for name, size in e.io_bytes.items())),
@@ -131,6 +141,7 @@ def render_comparison(estimates: Sequence[Estimate]) -> RenderableType:
         f"{first.graph.name} ({first.style.name})",
         "device",
         "latency",
+        "interval",
         "lower bound",
         "throughput",
         "of peak",
@@ -145,6 +156,7 @@ def render_comparison(estimates: Sequence[Estimate]) -> RenderableType:
         table.add_row(
             e.device.name,
             format_time(e.latency_s),
+            " to ".join(format_time(end) for end in e.interval_s) if e.interval_s else "analytical",
             format_time(e.latency_lower_bound_s),
             f"{count(rate)} {unit}",
             f"{e.utilization:.1%}",

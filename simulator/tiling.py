@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from .device_table import DeviceTable
 from .kernels import Floats, Kernels
+from .power import least_time, split
 from .traffic import ACCUMULATOR_BYTES
 
 MATRIX_TILES = ((32, 32), (64, 64), (64, 128), (128, 64), (128, 128), (128, 256), (256, 128), (256, 256), (512, 512),
@@ -62,7 +63,7 @@ def best_tile(product: Kernels, table: DeviceTable, moved: Floats, roofs: Floats
     best = _best(first)
     # The vector unit may do a product as well: worth a look wherever its peak alone does not rule it out.
     at_peak = product.matrix_ops[:, None] / table.vector_peak[product.matrix_dtype] + roofs[1]
-    worth = (np.maximum(at_peak, first.floor) < best.time) & (first.on_vector == 0)
+    worth = (np.maximum(at_peak, np.maximum(first.clocked, first.main)) < best.time) & (first.on_vector == 0)
     rows = np.flatnonzero(worth.any(axis=1))
     if len(rows):
         part = _Evaluator(product.take(rows), table, moved[:, rows], roofs[:, rows], energy[:, rows],
@@ -162,16 +163,18 @@ class _Evaluator:
         self.one_point = 1 / (self.batch * self.m * self.n)
         self.core_byte = (table.cores / table.sustained * table.private).max(axis=0)
         self.elementwise = roofs[1] * self.on_vector  # the same lanes do both, one after the other
-        self.floor, on_core = np.maximum(roofs[1], roofs[2]), np.zeros_like(roofs[0])
-        joules = energy[0] + energy[1] + energy[2]
+        self.clocked, on_core = np.maximum(roofs[1], roofs[2]), np.zeros_like(roofs[0])
+        self.main = np.zeros_like(roofs[0])  # its own clock, where a cache that the cores share lies before it
+        joules, slow = energy[0] + energy[1] + energy[2], np.zeros_like(roofs[0])
         for level in range(table.levels):
             private, here = table.private[level], level == table.core_level
             np.maximum(on_core, roofs[3 + level] * private, out=on_core)
-            np.maximum(self.floor, np.where(here | (private > 0), 0.0, roofs[3 + level]), out=self.floor)
-            joules += moved[level] * np.where(here, 0.0, table.byte_energy[level])
-        self.power_floor = joules / (table.limit - table.idle)
-        self.power_byte = table.at_core_level(table.byte_energy) / (table.limit - table.idle)
-        np.maximum(self.floor, self.power_floor, out=self.floor)
+            floor, spent = (self.clocked, joules) if level else (self.main, slow)
+            np.maximum(floor, np.where(here | (private > 0), 0.0, roofs[3 + level]), out=floor)
+            spent += moved[level] * np.where(here, 0.0, table.byte_energy[level])
+        at_shared = table.at_core_level(table.byte_energy)
+        self.steady, self.falling = split(joules, slow, table)
+        self.steady_byte, self.falling_byte = split(at_shared, np.zeros_like(at_shared), table)
         self.on_cores = on_core * self.cores
 
     def __call__(self, tile_m: float | Floats, tile_n: float | Floats) -> _Tried:
@@ -191,11 +194,15 @@ class _Evaluator:
         carried = carried + self.once
         points = used_m * used_n * self.one_point
         core_bytes = tile_bytes + points * self.once
-        time = np.maximum(busy + self.elementwise, port)
-        np.maximum(time, self.floor, out=time)
-        np.maximum(time, carried * self.shared_byte, out=time)
-        np.maximum(time, turns * np.maximum(points * self.on_cores, core_bytes * self.core_byte), out=time)
-        np.maximum(time, self.power_floor + carried * self.power_byte, out=time)
+        clocked = np.maximum(busy + self.elementwise, port)
+        np.maximum(clocked, self.clocked, out=clocked)
+        np.maximum(clocked, carried * self.shared_byte, out=clocked)
+        np.maximum(clocked, turns * np.maximum(points * self.on_cores, core_bytes * self.core_byte), out=clocked)
+        time = np.maximum(clocked, self.main)
+        steady, falling = carried * self.steady_byte, carried * self.falling_byte
+        steady += self.steady
+        falling += self.falling
+        np.maximum(time, least_time(steady, falling, clocked), out=time)
         return _Tried(time, busy, port, carried, turns, points, core_bytes)
 
     def _padded(self, used_m: Floats, used_n: Floats) -> Floats:
