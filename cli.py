@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import cli_io
+from . import cli_calibrate, cli_io, cli_measure
 from .cli_options import (
+    Analytical,
     AsJson,
     Batch,
+    CalibrationFile,
     Changes,
     Context,
     Dims,
     Dtype,
+    Interval,
     ModelArgument,
     Output,
     Phase,
@@ -53,7 +56,8 @@ def predict(
     on: Annotated[str, typer.Option(help="A device of `roofcast devices`, or a YAML file.")],
     batch: Batch = 1, seq: Seq = None, context: Context = None, phase: Phase = None, dtype: Dtype = None,
     style: StyleOption = "compiled", set_: Changes = None, dim: Dims = None, shape: Shape = None,
-    allow_unknown: Unknown = False,
+    allow_unknown: Unknown = False, calibration: CalibrationFile = None, analytical: Analytical = False,
+    interval: Interval = 90.0,
     kernels: Annotated[bool, typer.Option("--kernels", help="Show every kernel, not the costliest layers.")] = False,
     as_json: AsJson = False,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Also write a .json, .csv or .parquet.")] = None,
@@ -68,7 +72,8 @@ def predict(
             "one device at a time", where="--on", found=on, expected=f"`roofcast compare {model} --on {on}`"
         )
     options = {"batch": batch, "seq": seq, "context": context, "phase": phase, "dtype": dtype, "style": style,
-               "set_": set_, "dim": dim, "shape": shape, "allow_unknown": allow_unknown}  # fmt: skip
+               "set_": set_, "dim": dim, "shape": shape, "allow_unknown": allow_unknown, "calibration": calibration,
+               "analytical": analytical, "interval": interval}  # fmt: skip
     (estimate,) = _estimates(model, [on], options)
     if output is not None:
         estimate.save(output)
@@ -86,7 +91,8 @@ def compare(
     on: Annotated[str, typer.Option(help="Devices, separated by commas.")],
     batch: Batch = 1, seq: Seq = None, context: Context = None, phase: Phase = None, dtype: Dtype = None,
     style: StyleOption = "compiled", set_: Changes = None, dim: Dims = None, shape: Shape = None,
-    allow_unknown: Unknown = False,
+    allow_unknown: Unknown = False, calibration: CalibrationFile = None, analytical: Analytical = False,
+    interval: Interval = 90.0,
     plot: Annotated[Path | None, typer.Option(
         help="Roofline figure: .png, .svg or .pdf; roofline.png if left out, none with --json.")] = None,
     as_json: AsJson = False, output: Output = None,
@@ -98,7 +104,8 @@ def compare(
         check_suffix(output, (".json",))
     names = [name.strip() for name in on.split(",") if name.strip()]
     options = {"batch": batch, "seq": seq, "context": context, "phase": phase, "dtype": dtype, "style": style,
-               "set_": set_, "dim": dim, "shape": shape, "allow_unknown": allow_unknown}  # fmt: skip
+               "set_": set_, "dim": dim, "shape": shape, "allow_unknown": allow_unknown, "calibration": calibration,
+               "analytical": analytical, "interval": interval}  # fmt: skip
     estimates = _estimates(model, names, options)
     if plot is None and not as_json:
         plot = Path("roofline.png")
@@ -208,6 +215,8 @@ def bench(
 
 
 cli_io.register(app)
+cli_calibrate.register(app)
+cli_measure.register(app)
 
 
 def main() -> None:

@@ -1,0 +1,141 @@
+"""A group of kernels that one correction serves: parameters, trees, how far they reach and how wrong they are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...simulator.kernels import Floats
+from .errors import LEVELS, Errors
+from .forest import Forest
+from .parameters import Parameters
+from .points import Points, Single
+
+REACH = 1.0
+"""Distance from the data, in octaves summed over features, at which a correction has half its say."""
+WIDER = 0.25
+"""What each octave adds to the half-width of an interval."""
+NO_SCALE = ("share", "fill", "waves", "rereads", "unaligned")
+"""Parts of names of features that no data can be far from: shares of a whole, and how tiles come out."""
+
+
+class Key(NamedTuple):
+    """What a group is for. Empty fields mean any: a group of no device serves devices that were never measured."""
+
+    family: str
+    variant: str = ""
+    device: str = ""
+
+    def __str__(self) -> str:
+        return " on ".join(filter(None, (self.variant or self.family, self.device)))
+
+
+@dataclass(frozen=True)
+class Group:
+    """A correction and what is known of it.
+
+    Attributes:
+        key: which kernels it is for.
+        parameters: achieved shares of the rates, and what every call takes besides.
+        forest: logarithm of measured over :meth:`Parameters.seconds`.
+        range: least and largest value of each feature in the data, (2, F).
+        limits: least and largest correction seen.
+        errors: of held-out rows: whole shapes, or whole devices where the group is of no device.
+        rows: that it was fitted to.
+        devices: that they were measured on.
+        mape: mean absolute percentage error on the held-out rows; NaN where none were.
+    """
+
+    key: Key
+    parameters: Parameters
+    forest: Forest
+    range: Single
+    limits: tuple[float, float]
+    errors: Errors
+    rows: int
+    devices: tuple[str, ...]
+    mape: float = np.nan
+
+    def distance(self, features: Single) -> Floats:
+        """How far outside the data each row of features (N, F) lies, (N,): octaves, summed over features."""
+        low, high = self.range
+        outside = np.maximum(low - features, 0) + np.maximum(features - high, 0)
+        found: Floats = outside.sum(axis=1, dtype=np.float64)
+        return found
+
+    def correction(self, features: Single) -> tuple[Floats, Floats]:
+        """Logarithm of what to multiply with, faded to nothing far from the data, and the distance; (N,) each."""
+        distance = self.distance(features)
+        learned = np.clip(self.forest(features), *self.limits)
+        return learned / (1 + (distance / REACH) ** 2), distance
+
+    def predicted(self, points: Points) -> Floats:
+        """Seconds, (N,)."""
+        correction, _ = self.correction(points.features)
+        found: Floats = np.maximum(self.parameters.seconds(points.parts) * np.exp(correction), points.bound)
+        return found
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, all but the arrays."""
+        return {"key": list(self.key), "parameters": self.parameters.to_dict(), "limits": list(self.limits),
+                "errors": self.errors.to_dict(), "rows": self.rows, "devices": list(self.devices),
+                "mape": round(self.mape, 4) if np.isfinite(self.mape) else None}  # fmt: skip
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """The arrays."""
+        return self.forest.to_arrays() | {"range": self.range}
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Group:
+        """What :meth:`to_dict` and :meth:`to_arrays` gave."""
+        return cls(Key(*values["key"]), Parameters.of_dict(values["parameters"]), Forest.of_arrays(arrays),
+                   arrays["range"], (values["limits"][0], values["limits"][1]), Errors.of_dict(values["errors"]),
+                   values["rows"], tuple(values["devices"]),
+                   np.nan if values["mape"] is None else values["mape"])  # fmt: skip
+
+
+def train(key: Key, points: Points, latency: Floats, weight: Floats | None = None, trees: int | None = None) -> Group:
+    """A group fitted to all the points, its errors still unknown.
+
+    Args:
+        latency: measured seconds, (N,).
+        weight: of each row.
+    """
+    parameters = Parameters.fitted(points.parts, latency, weight)
+    target = np.log(latency / parameters.seconds(points.parts))
+    forest = Forest.trained(points.features, target, weight, **_size(len(latency), trees)).rounded
+    reach = np.stack([points.features.min(axis=0), points.features.max(axis=0)])
+    anywhere = [any(part in name for part in NO_SCALE) for name in points.names]
+    reach[:, anywhere] = np.array([[-np.inf], [np.inf]], np.float32)
+    low, high = np.quantile(target, (0.001, 0.999))
+    nothing = Errors(np.empty(0), np.full((1, len(LEVELS)), np.inf))
+    return Group(key, parameters, forest, reach, (float(low), float(high)), nothing, len(latency),
+                 points.device.used())  # fmt: skip
+
+
+def _size(rows: int, trees: int | None) -> dict[str, Any]:
+    """Trees and leaves that so many rows can fill."""
+    many = 300 if trees is None else trees
+    return {"trees": int(np.clip(rows // 30, 20, many)), "leaves": int(np.clip(rows // 60, 6, 48)),
+            "least": int(np.clip(rows // 200, 4, 8))}  # fmt: skip
+
+
+def held_out(key: Key, points: Points, latency: Floats, folds: NDArray[np.int64], weight: Floats | None = None,
+             trees: int | None = None) -> Floats:  # fmt: skip
+    """Seconds predicted for each row by a group that saw only the rows of other folds, (N,)."""
+    predicted = np.empty(len(latency))
+    for fold in np.unique(folds):
+        seen, unseen = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+        some = None if weight is None else weight[seen]
+        predicted[unseen] = train(key, points.take(seen), latency[seen], some, trees).predicted(points.take(unseen))
+    return predicted
+
+
+def with_errors(group: Group, predicted: Floats, latency: Floats, weight: Floats | None = None) -> Group:
+    """The group with errors from predictions of held-out rows."""
+    mape = float(np.average(np.abs(predicted / latency - 1), weights=weight))
+    return replace(group, errors=Errors.of(predicted, latency, weight), mape=mape)

@@ -1,0 +1,223 @@
+"""Predictions from a calibration: of measured tables in bulk, and of the kernels of a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...dtypes import DTYPES
+from ...hwmodels import Device
+from ...simulator.cost import Costs
+from ...simulator.device_table import DeviceTable
+from ...simulator.kernels import Floats, Kernels
+from ...simulator.predictor import Correction
+from ..families import family_of_op, features
+from .calibration import Calibration
+from .group import WIDER, Group, Key
+from .matching import Matcher, parse
+from .points import Parts, Points
+
+if TYPE_CHECKING:
+    from ..collectives import CollectiveModel
+    from ..power import PowerModel
+
+BORROWED = 0.35
+"""Half-width in logarithms that another operation's or type's correction adds: the 90th percentile of the change of a
+device's core share between implementations of products, in the shipped calibration."""
+UNKNOWN = 0.9
+"""Half-width in logarithms, at 90 %, of an analytical latency: what 90 % of all measured products lie within."""
+FAR = 0.5
+"""Octaves outside the data from which a reader is told."""
+
+
+class Predicted(NamedTuple):
+    """Predictions of N kernels.
+
+    Attributes:
+        seconds, low, high: of each, and the ends of its interval, (N,).
+        note: number of each kernel's reason in ``reasons``, (N,).
+        reasons: why intervals are wide; the first is empty.
+    """
+
+    seconds: Floats
+    low: Floats
+    high: Floats
+    note: NDArray[np.int64]
+    reasons: tuple[str, ...]
+
+    def take(self, rows: NDArray[np.int64]) -> Predicted:
+        """The predictions at ``rows``."""
+        return Predicted(self.seconds[rows], self.low[rows], self.high[rows], self.note[rows], self.reasons)
+
+
+@dataclass(frozen=True)
+class CalibratedPredictor:
+    """Predictions that rest on measurements, with intervals.
+
+    Attributes:
+        calibration: what was learned.
+        level: share of measurements that intervals cover.
+    """
+
+    calibration: Calibration
+    level: float = 0.9
+
+    @cached_property
+    def matcher(self) -> Matcher:
+        """Finds the group that serves a kernel."""
+        return Matcher(frozenset(self.calibration.groups))
+
+    @cached_property
+    def collectives(self) -> CollectiveModel | None:
+        """The model of collectives, where one was fitted."""
+        from ..collectives import CollectiveModel
+
+        values = self.calibration.extras.get("collectives")
+        return None if values is None else CollectiveModel.from_dict(values)
+
+    @cached_property
+    def power(self) -> PowerModel | None:
+        """The model of board power, where one was fitted."""
+        from ..power import PowerModel
+
+        values = self.calibration.extras.get("power")
+        return None if values is None else PowerModel.from_dict(values)
+
+    # -- tables -------------------------------------------------------------------------------------------------
+
+    def predict(self, points: Points) -> Predicted:
+        """Seconds and intervals of kernels at their devices, each by the implementation that it names."""
+        count = len(points)
+        seconds, low, high = np.empty((3, count))
+        note = np.zeros(count, np.int64)
+        reasons: dict[str, int] = {"": 0}
+        pairs = points.variant.codes.astype(np.int64) * len(points.device.categories) + points.device.codes
+        for pair in np.unique(pairs):
+            rows = np.flatnonzero(pairs == pair)
+            variant, device = divmod(int(pair), len(points.device.categories))
+            names = points.variant.categories[variant], points.device.categories[device]
+            key, reason = self.matcher.exact(points.family, *names)
+            some = points.take(rows) if len(rows) < count else points
+            if key is None:
+                seconds[rows] = some.parts.overhead + np.maximum(some.parts.core, some.parts.memory)
+                half = np.full(len(rows), UNKNOWN * _relative(self.level))
+            else:
+                seconds[rows], half, distance = self._by(self.calibration.groups[key], some, reason)
+                note[rows[distance > FAR]] = _numbered(reasons, f"{reason}; " * bool(reason) + "outside the data")
+            near = rows[note[rows] == 0]
+            note[near] = _numbered(reasons, reason)
+            low[rows], high[rows] = seconds[rows] * np.exp(-half), seconds[rows] * np.exp(half)
+        return Predicted(seconds, np.maximum(low, points.bound), high, note, tuple(reasons))
+
+    def _by(self, group: Group, points: Points, reason: str) -> tuple[Floats, Floats, Floats]:
+        correction, distance = group.correction(points.features)
+        seconds = np.maximum(group.parameters.seconds(points.parts) * np.exp(correction), points.bound)
+        return seconds, self._half(group, seconds, distance, reason), distance
+
+    def _half(self, group: Group, seconds: Floats, distance: Floats, reason: str) -> Floats:
+        """Half-width of the interval in logarithms."""
+        half = group.errors.score(seconds, self.level) + WIDER * distance
+        if reason.startswith("no measurements of"):
+            half = np.hypot(half, BORROWED * _relative(self.level))
+        half = np.where(np.isfinite(half), half, UNKNOWN * _relative(self.level))
+        return np.minimum(half, np.maximum(2 * UNKNOWN, group.errors.score(seconds, self.level)))
+
+    # -- models -------------------------------------------------------------------------------------------------
+
+    def correct(self, kernels: Kernels, device: Device, table: DeviceTable, costs: Costs, eager: bool) -> Correction:
+        """See :class:`~roofcast.simulator.predictor.Predictor`."""
+        count = len(kernels)
+        ones, zeros = np.ones(count), np.zeros(count)
+        found = {"known": zeros.copy(), "extra": zeros.copy(), "core": ones.copy(), "memory": ones.copy(),
+                 "factor": ones.copy(), "group": np.full(count, -1.0)}  # fmt: skip
+        half = np.full(count, UNKNOWN * _relative(self.level))
+        reasons = ["no measurements of such kernels"] * count
+        parts = Parts.of(costs)[:, 0]
+        gap = float(table.gap_eager[0] - table.gap_graph[0]) if eager else 0.0
+        for number, (family, (key, reason), rows) in enumerate(self._groups(kernels, device.key or device.name, eager)):
+            if key is None:
+                for row in rows:
+                    reasons[row] = reason
+                continue
+            group = self.calibration.groups[key]
+            columns = features(family, kernels.take(rows), table, _rows(costs, rows))
+            matrix = np.column_stack(list(columns.values())).astype(np.float32)
+            correction, distance = group.correction(matrix)
+            some = parts[rows]
+            extra, correction = _as_run(group, some, correction, eager, gap)
+            found["known"][rows], found["extra"][rows], found["group"][rows] = 1.0, extra, float(number)
+            found["core"][rows], found["memory"][rows] = group.parameters.core, group.parameters.memory
+            found["factor"][rows] = np.exp(correction)
+            seconds = group.parameters.seconds(some, extra) * np.exp(correction)
+            half[rows] = self._half(group, seconds, distance, reason)
+            for row, far in zip(rows, distance > FAR, strict=True):
+                reasons[row] = "; ".join(filter(None, (reason, "outside the data" if far else "")))
+        return Correction(**found, low=np.exp(-half), high=np.exp(half), level=self.level, reasons=tuple(reasons))
+
+    def _groups(self, kernels: Kernels, device: str, eager: bool,
+                ) -> list[tuple[str, tuple[Key | None, str], NDArray[np.int64]]]:  # fmt: skip
+        """Family, group and rows of what is corrected together."""
+        names = [""] * len(kernels)
+        for launch in kernels.launches:
+            names[launch.row] = names[launch.row] or launch.op
+        types = tuple(DTYPES)
+        found: dict[tuple[str, str, str], list[int]] = {}
+        for row, name in enumerate(names):
+            product = bool(kernels.contraction[row])
+            family = family_of_op(name, product, bool(kernels.curve[row] >= 0))
+            dtype = types[(kernels.matrix_dtype if product else kernels.vector_dtype)[row]]
+            found.setdefault((family, _op(name, family, kernels, row), dtype), []).append(row)
+        return [(family, self.matcher.for_op(family, op, dtype, device, eager), np.array(rows))
+                for (family, op, dtype), rows in found.items()]  # fmt: skip
+
+
+def _op(name: str, family: str, kernels: Kernels, row: int) -> str:
+    """The operation as measurements call it."""
+    first = name.split("+")[0]
+    if family == "attention":
+        return "attention_decode" if kernels.m[row] * 1.0 <= _decode_rows(kernels, row) else "attention_prefill"
+    if family == "product":
+        return "bmm" if kernels.batch[row] > 1 else "linear"
+    return "softmax" if first == "attention" else first
+
+
+def _decode_rows(kernels: Kernels, row: int) -> float:
+    """Rows of a step of one token: the query heads that share a key-value head; a prefill has many times more."""
+    return min(64.0, float(kernels.k[row]) / max(1.0, float(kernels.n[row])) / 2)
+
+
+def _as_run(group: Group, parts: Parts, correction: Floats, eager: bool, gap: float) -> tuple[Floats, Floats]:
+    """Extra seconds and correction when kernels are run in another way than they were measured.
+
+    A call that was timed with its launch holds the gap already, which an eager style counts; a captured program has no
+    launch, and the correction of that part goes with it.
+    """
+    extra = np.full(len(correction), group.parameters.extra)
+    if not parse(group.key.variant).eager:
+        return extra, correction
+    if eager:
+        return np.maximum(extra - gap, 0.0), correction
+    whole = group.parameters.seconds(parts)
+    return np.zeros_like(extra), correction * (1 - extra / whole)
+
+
+def _rows(costs: Costs, rows: NDArray[np.int64]) -> Costs:
+    return Costs(costs.latency[rows], costs.lower_bound[rows], costs.roofs[:, rows], costs.overhead[rows],
+                 costs.bytes[:, rows], costs.energy[:, rows])  # fmt: skip
+
+
+def _relative(level: float) -> float:
+    """Half-width of a normal distribution at a level over that at 90 %."""
+    from statistics import NormalDist
+
+    return NormalDist().inv_cdf(0.5 + level / 2) / NormalDist().inv_cdf(0.95)
+
+
+def _numbered(reasons: dict[str, int], reason: str) -> int:
+    return reasons.setdefault(reason, len(reasons))
+
+

@@ -1,0 +1,188 @@
+"""ONNX Runtime as a back end: tiny models, each a few equal nodes, on the CPU.
+
+A session takes a few microseconds to enter, so a model holds several equal nodes: in a chain where the shape stays the
+same, as layers of a model follow each other, else side by side with inputs or weights of their own. What entering costs
+is measured apart and taken off.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .backend import CaseFailedError, MeasureError, Prepared, needed
+from .cases import Case, work_of
+from .onnx_models import OPS, Pool, model_of
+from .timing import Clock, HostClock, Rule, time_calls
+
+SMALL_FLOPS, SMALL_BYTES = 2e7, 2.0**20
+"""Work below which a model holds several nodes: some 100 us."""
+
+SEVERAL, MANY = 8, 64
+"""Nodes of a small operation in one model, and of a tiny one."""
+
+TINY_FLOPS, TINY_BYTES = 2e5, 2.0**16
+"""Work below which an operation is tiny: some 2 us."""
+
+MOST_COLD = 40
+"""Nodes with weights of their own at most; weights too small to exceed the cache in so many are measured warm only."""
+
+POOL_BYTES = 2.0**28
+"""Random numbers that weights are taken from, each at a place of its own."""
+
+PROFILED_RUNS = 6
+"""Runs under the profiler, after two that warm up, where it tells a node's share of a session."""
+
+
+class OnnxBackend:
+    """Runs cases with ONNX Runtime's CPU provider at its default optimization level.
+
+    Args:
+        threads: within operators; operators run one after the other.
+        flush_bytes: bytes after which the caches hold nothing of what was there before.
+
+    Raises:
+        MeasureError: ONNX Runtime is not installed.
+    """
+
+    name, framework = "onnxruntime", "onnxruntime"
+
+    def __init__(self, threads: int, flush_bytes: float) -> None:
+        self.runtime: Any = needed("onnxruntime", "onnxruntime", "the back end onnxruntime")
+        self.threads, self.flush_bytes = threads, flush_bytes
+        self.version = str(self.runtime.__version__)
+        self.clock: Clock = HostClock()
+        self.pool = Pool(int(POOL_BYTES / 4))
+        self.entry_s, self.node_s = self._overheads()
+
+    def ops(self, kind: str) -> tuple[str, ...]:
+        """See :class:`.backend.Backend`."""
+        if kind == "graph":
+            try:
+                needed("torch", "torch", "whole models")
+            except MeasureError:  # whole models are exported from PyTorch: without it this kind is left out
+                return ()
+            return ("graph",)
+        return OPS.get(kind, ())
+
+    def prepare(self, case: Case) -> Prepared:
+        """See :class:`.backend.Backend`."""
+        if case.dtype != "fp32":
+            raise CaseFailedError(f"ONNX Runtime is measured in fp32, not in {case.dtype}")
+        try:
+            if case.kind == "graph":
+                return self._whole(case)
+            copies = self._copies(case)
+            model = model_of(case, copies, self.pool)
+            share, kernel = self._profiled(model, case) if case.kind == "conv" else (1.0, case.op)
+            return Prepared([self.runner(model)], copies, self.entry_s, share, kernel, "session")
+        except self._failures() as error:
+            raise CaseFailedError(str(error).splitlines()[0]) from error
+
+    def adapted(self, case: Case) -> Case:
+        """See :class:`.backend.Backend`: cold only where a few nodes exceed the caches."""
+        possible = case.kind == "graph" or self._copies(case) <= MOST_COLD or case.cache == "warm"
+        return case if possible else replace(case, cache="warm")
+
+    def _copies(self, case: Case) -> int:
+        """Nodes in the model."""
+        work = work_of(case)
+        cycled = {"warm": 0.0, "weights": 4.0 * work.weights, "cold": work.bytes(case.dtype)}[case.cache]
+        if cycled:
+            return math.ceil(self.flush_bytes / cycled) + 1
+        moved = work.bytes(case.dtype)
+        if work.flops < TINY_FLOPS and moved < TINY_BYTES:
+            return MANY
+        return SEVERAL if work.flops < SMALL_FLOPS and moved < SMALL_BYTES else 1
+
+    def session(self, model: bytes, **settings: Any) -> Any:
+        """A session of a model."""
+        options = self.runtime.SessionOptions()
+        options.intra_op_num_threads, options.inter_op_num_threads = self.threads, 1
+        options.log_severity_level = 3
+        for name, value in settings.items():
+            setattr(options, name, value)
+        return self.runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+    def runner(self, model: bytes) -> Callable[[], Any]:
+        """A call of a model with its inputs bound."""
+        session = self.session(model)
+        binding = self._bound(session)
+        return lambda: session.run_with_iobinding(binding)
+
+    def _bound(self, session: Any) -> Any:
+        """Inputs bound once, so that nothing is copied at a call; results stay where the session puts them."""
+        binding = session.io_binding()
+        for given in session.get_inputs():
+            whole = "int64" in given.type
+            shape = [size if isinstance(size, int) else 1 for size in given.shape]
+            value = np.zeros(shape, np.int64) if whole else self.pool.take(shape)
+            binding.bind_ortvalue_input(given.name, self.runtime.OrtValue.ortvalue_from_numpy(value))
+        for result in session.get_outputs():
+            binding.bind_output(result.name, "cpu")
+        return binding
+
+    def _profiled(self, model: bytes, case: Case) -> tuple[float, str]:
+        """The share of a session's time that is the operation's own, and the kernel's name; a conv may be reordered."""
+        with tempfile.TemporaryDirectory() as folder:
+            session = self.session(model, enable_profiling=True, profile_file_prefix=str(Path(folder) / "profile"))
+            binding = self._bound(session)
+            for _ in range(PROFILED_RUNS + 2):
+                session.run_with_iobinding(binding)
+            events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
+        return own_share(events, "Conv", PROFILED_RUNS)
+
+    def _whole(self, case: Case) -> Prepared:
+        from .torch_graph import exported
+
+        options = {"batch": case["batch"], **({"seq": case["seq"]} if "seq" in case.sizes else {})}
+        model = exported(str(case.sizes["model"]), options)
+        return Prepared([self.runner(model)], kernel="optimized", launch="session")
+
+    def _overheads(self) -> tuple[float, float]:
+        """Seconds to enter a session, and of a node that does next to nothing: intercept and slope over chains."""
+        lengths = (4, 68)
+        rule = Rule(samples=(15, 60), sample_s=3e-4)
+        times = [time_calls([self.runner(chain_of_nothing(length))], self.clock, rule).median for length in lengths]
+        slope = max(times[1] - times[0], 0.0) / (lengths[1] - lengths[0])
+        return max(times[0] - slope * lengths[0], 0.0), slope
+
+    def _failures(self) -> tuple[type[BaseException], ...]:
+        state: Any = self.runtime.capi.onnxruntime_pybind11_state
+        names = ("Fail", "InvalidArgument", "NotImplemented", "RuntimeException", "InvalidGraph", "EPFail")
+        return (RuntimeError, *(getattr(state, name) for name in names if hasattr(state, name)))
+
+
+def own_share(events: Sequence[dict[str, Any]], op: str, runs: int) -> tuple[float, str]:
+    """The part of all nodes' time that nodes of type ``op`` took over the last ``runs`` runs, and their type's name."""
+    per_node: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for event in events:
+        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+            per_node[event["name"], event["args"]["op_name"]].append(float(event["dur"]))
+    totals: dict[str, float] = defaultdict(float)
+    for (_, kind), times in per_node.items():
+        totals[kind] += sum(times[-runs:])
+    own = sum(time for kind, time in totals.items() if op in kind)
+    whole = sum(totals.values())
+    others = sorted(kind for kind in totals if op not in kind)
+    name = "+".join([op, *others])
+    return (own / whole if whole and own else 1.0), name
+
+
+def chain_of_nothing(length: int) -> bytes:
+    """A model of that many nodes on a single number, of two kinds in turn, which no optimizer joins."""
+    from onnx import TensorProto, helper
+
+    nodes = [helper.make_node("Neg" if i % 2 else "Sin", [f"x{i}"], [f"x{i + 1}"]) for i in range(length)]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("x0", f"x{length}")]
+    graph = helper.make_graph(nodes, "nothing", ends[:1], ends[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    return bytes(model.SerializeToString())
