@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Group, RenderableType
@@ -37,10 +37,16 @@ def render_calibration(made: Calibration, path: Path) -> RenderableType:
     table = titled_table(f"{path}: {len(made.groups)} corrections", "family", "implementation", "device", "rows",
                          "beyond overhead", "of the cores' rates", "of memory's", "held-out MAPE")  # fmt: skip
     for key, group in sorted(made.groups.items()):
-        p = group.parameters
-        table.add_row(key.family, key.variant, key.device or "any other", f"{group.rows:,}", format_time(p.extra),
-                      _percent(p.core), _percent(p.memory), _percent(group.mape))  # fmt: skip
+        known = [member.parameters for member in group.members.values()]
+        table.add_row(key.family, key.variant, key.device or "any other", f"{group.rows:,}",
+                      _span([p.extra for p in known], format_time), _span([p.core for p in known], _percent),
+                      _span([p.memory for p in known], _percent), _percent(group.mape))  # fmt: skip
     return table
+
+
+def _span(values: Sequence[float], said: Callable[[float], str]) -> str:
+    """The value, or the least and largest of several."""
+    return said(values[0]) if len(values) == 1 else f"{said(min(values))} to {said(max(values))}"
 
 
 def _percent(share: float) -> str:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 import zipfile
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,10 @@ SCHEMA = "roofcast/calibration/1"
 RECORD = "calibration.json"
 TIME = (1980, 1, 1, 0, 0, 0)
 """Of every member: equal calibrations are equal files."""
+
+DAMAGE = (OSError, zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, LookupError, ValueError, TypeError,
+          AttributeError)  # fmt: skip
+"""What reading a damaged file ends in."""
 
 
 class CalibrationError(RoofcastError):
@@ -59,6 +65,19 @@ class Calibration:
             DeviceError: a description is not valid.
         """
         return {name: described(text, name) for name, text in self.devices.items()}
+
+    def check(self, family: str, names: Sequence[str]) -> None:
+        """Whether kernels are described as they were when it was made.
+
+        Raises:
+            CalibrationError: the family's features have other names.
+        """
+        known = self.features.get(family, ())
+        if known != tuple(names):
+            where = self.groups.path.name if isinstance(self.groups, _Groups) else family
+            raise CalibrationError("made by another version, which describes kernels otherwise", where=where,
+                                   found=f"{len(known)} features of {family}",
+                                   expected=f"the {len(names)} of this version; fit it again")  # fmt: skip
 
     # -- files --------------------------------------------------------------------------------------------------
 
@@ -96,7 +115,7 @@ class Calibration:
                 record = json.loads(file.read(RECORD))
         except FileNotFoundError:
             raise CalibrationError("no such file", where=str(path), expected="a file of `roofcast calibrate`") from None
-        except (OSError, zipfile.BadZipFile, KeyError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        except DAMAGE as error:
             raise CalibrationError("not a calibration, or a damaged one", where=str(path), found=str(error),
                                    expected="a file of `roofcast calibrate`") from error  # fmt: skip
         found = record.get("schema") if isinstance(record, dict) else None
@@ -107,7 +126,7 @@ class Calibration:
             names = {family: tuple(names) for family, names in record["features"].items()}
             return cls(_Groups(path, record["groups"]), names, record["devices"], record["provenance"],
                        tuple(record["validation"]), record["extras"])  # fmt: skip
-        except (KeyError, TypeError, AttributeError) as error:
+        except DAMAGE as error:
             raise CalibrationError("a damaged calibration", where=str(path), found=f"field {error}") from error
 
 
@@ -139,7 +158,7 @@ class _Groups(Mapping[Key, Group]):
                 arrays = {name: np.load(io.BytesIO(file.read(_member(number, name))), allow_pickle=False)
                           for name in ("base", "feature", "edges", "threshold", "value", "range")}  # fmt: skip
             return Group.of(self.records[number], arrays)
-        except (OSError, zipfile.BadZipFile, KeyError, ValueError, IndexError, TypeError) as error:
+        except DAMAGE as error:
             raise CalibrationError("a damaged calibration", where=str(self.path),
                                    found=f"group {number}: {error}") from error  # fmt: skip
 

@@ -55,12 +55,21 @@ class Errors:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
-        return {"edges_s": self.edges.tolist(), "scores": [[float(f"{s:.4g}") if np.isfinite(s) else None for s in row] for row in self.scores]}
+        scores = [[float(f"{s:.4g}") if np.isfinite(s) else None for s in row] for row in self.scores]
+        return {"edges_s": self.edges.tolist(), "scores": scores}
 
     @classmethod
     def of_dict(cls, values: Mapping[str, Any]) -> Errors:
-        """What :meth:`to_dict` gave."""
-        return cls(np.array(values["edges_s"], np.float64), np.array([[np.inf if s is None else s for s in row] for row in values["scores"]]))
+        """What :meth:`to_dict` gave.
+
+        Raises:
+            LookupError, TypeError, ValueError: something is missing, or is not what it should be.
+        """
+        edges = np.array(values["edges_s"], np.float64)
+        scores = np.array([[np.inf if s is None else s for s in row] for row in values["scores"]], np.float64)
+        if scores.shape != (len(edges) + 1, len(LEVELS)):
+            raise ValueError(f"scores of shape {scores.shape} for {len(edges) + 1} bins")
+        return cls(edges, scores)
 
 
 def _quantiles(score: Floats, weight: Floats) -> Floats:

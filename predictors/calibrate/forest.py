@@ -78,7 +78,7 @@ class Forest:
                     value[t, (place + 1 << DEPTH - depth) - 1 - INNER] = nodes[node]["value"]
                     continue
                 feature[t, place] = nodes[node]["feature_idx"]
-                threshold[t, place] = nodes[node]["num_threshold"]
+                threshold[t, place] = _single_below(nodes[node]["num_threshold"])
                 stack += [(int(nodes[node]["left"]), 2 * place + 1, depth + 1),
                           (int(nodes[node]["right"]), 2 * place + 2, depth + 1)]  # fmt: skip
         return cls(base, feature, threshold, value)
@@ -120,7 +120,15 @@ class Forest:
 
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Forest:
-        """The forest that :meth:`to_arrays` wrote."""
+        """The forest that :meth:`to_arrays` wrote.
+
+        Raises:
+            ValueError, IndexError: arrays of other shapes, or no numbers.
+        """
+        trees = len(arrays["value"])
+        for name, shape in (("feature", (trees, INNER)), ("threshold", (trees, INNER)), ("value", (trees, LEAVES))):
+            if arrays[name].shape != shape or arrays[name].dtype.kind not in "uf":
+                raise ValueError(f"{name} is {arrays[name].dtype}{arrays[name].shape}")
         return cls(float(arrays["base"][0]), arrays["feature"], arrays["edges"][arrays["threshold"]],
                    arrays["value"].astype(np.float32))  # fmt: skip
 
@@ -128,3 +136,9 @@ class Forest:
     def rounded(self) -> Forest:
         """As it comes back from its arrays, so that what was validated is what is used."""
         return Forest.of_arrays(self.to_arrays())
+
+
+def _single_below(threshold: float) -> np.float32:
+    """The largest float32 up to a threshold: float32 features lie on the same side of both."""
+    single = np.float32(threshold)
+    return single if single <= threshold else np.nextafter(single, np.float32(-np.inf))

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ...simulator.kernels import Floats
 from .errors import LEVELS, Errors
 from .forest import Forest
+from .likeness import Traits, shares
 from .parameters import Parameters
 from .points import Points, Single
 
@@ -34,31 +35,51 @@ class Key(NamedTuple):
         return " on ".join(filter(None, (self.variant or self.family, self.device)))
 
 
+class Member(NamedTuple):
+    """A device that a group was fitted to."""
+
+    traits: Traits
+    parameters: Parameters
+
+
 @dataclass(frozen=True)
 class Group:
     """A correction and what is known of it.
 
     Attributes:
         key: which kernels it is for.
-        parameters: achieved shares of the rates, and what every call takes besides.
-        forest: logarithm of measured over :meth:`Parameters.seconds`.
+        members: each device's traits, achieved shares of the rates, and what every call takes besides.
+        forest: logarithm of measured over :meth:`Parameters.seconds`, as far as the devices have it in common.
         range: least and largest value of each feature in the data, (2, F).
         limits: least and largest correction seen.
         errors: of held-out rows: whole shapes, or whole devices where the group is of no device.
         rows: that it was fitted to.
-        devices: that they were measured on.
         mape: mean absolute percentage error on the held-out rows; NaN where none were.
     """
 
     key: Key
-    parameters: Parameters
+    members: Mapping[str, Member]
     forest: Forest
     range: Single
     limits: tuple[float, float]
     errors: Errors
     rows: int
-    devices: tuple[str, ...]
     mape: float = np.nan
+
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """Devices that it was fitted to."""
+        return tuple(self.members)
+
+    def parameters(self, asked: Traits) -> Parameters:
+        """Those of a device of these traits: a mean of the members' logarithms, the more alike the more say."""
+        members = list(self.members.values())
+        if len(members) == 1:
+            return members[0].parameters
+        share = shares(asked, [member.traits for member in members])
+        logs = np.log([(p.extra, p.core, p.memory) for p in (member.parameters for member in members)])
+        extra, core, memory = np.exp(share @ logs)
+        return Parameters(float(extra), float(core), float(memory))
 
     def distance(self, features: Single) -> Floats:
         """How far outside the data each row of features (N, F) lies, (N,): octaves, summed over features."""
@@ -73,16 +94,25 @@ class Group:
         learned = np.clip(self.forest(features), *self.limits)
         return learned / (1 + (distance / REACH) ** 2), distance
 
-    def predicted(self, points: Points) -> Floats:
-        """Seconds, (N,)."""
-        correction, _ = self.correction(points.features)
-        found: Floats = np.maximum(self.parameters.seconds(points.parts) * np.exp(correction), points.bound)
+    def analytical(self, points: Points) -> Floats:
+        """Seconds by the parameters alone, (N,)."""
+        found = np.empty(len(points))
+        for device in points.device.used():
+            rows = np.flatnonzero(points.device == device)
+            found[rows] = self.parameters(points.traits[device]).seconds(points.parts[rows])
         return found
+
+    def predicted(self, points: Points) -> tuple[Floats, Floats]:
+        """Seconds and distance from the data, (N,) each."""
+        correction, distance = self.correction(points.features)
+        found: Floats = np.maximum(self.analytical(points) * np.exp(correction), points.bound)
+        return found, distance
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, all but the arrays."""
-        return {"key": list(self.key), "parameters": self.parameters.to_dict(), "limits": list(self.limits),
-                "errors": self.errors.to_dict(), "rows": self.rows, "devices": list(self.devices),
+        members = {name: {"traits": list(m.traits), **m.parameters.to_dict()} for name, m in self.members.items()}
+        return {"key": list(self.key), "members": members, "limits": list(self.limits),
+                "errors": self.errors.to_dict(), "rows": self.rows,
                 "mape": round(self.mape, 4) if np.isfinite(self.mape) else None}  # fmt: skip
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
@@ -91,10 +121,18 @@ class Group:
 
     @classmethod
     def of(cls, values: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Group:
-        """What :meth:`to_dict` and :meth:`to_arrays` gave."""
-        return cls(Key(*values["key"]), Parameters.of_dict(values["parameters"]), Forest.of_arrays(arrays),
-                   arrays["range"], (values["limits"][0], values["limits"][1]), Errors.of_dict(values["errors"]),
-                   values["rows"], tuple(values["devices"]),
+        """What :meth:`to_dict` and :meth:`to_arrays` gave.
+
+        Raises:
+            LookupError, TypeError, ValueError: something is missing, or is not what it should be.
+        """
+        reach = arrays["range"]
+        if reach.ndim != 2 or len(reach) != 2 or reach.shape[1] <= arrays["feature"].max(initial=0):
+            raise ValueError(f"trees do not fit features of shape {reach.shape}")
+        members = {name: Member(tuple(m["traits"]), Parameters.of_dict(m)) for name, m in values["members"].items()}
+        return cls(Key(*values["key"]), members, Forest.of_arrays(arrays),
+                   reach, (values["limits"][0], values["limits"][1]), Errors.of_dict(values["errors"]),
+                   values["rows"],
                    np.nan if values["mape"] is None else values["mape"])  # fmt: skip
 
 
@@ -105,16 +143,20 @@ def train(key: Key, points: Points, latency: Floats, weight: Floats | None = Non
         latency: measured seconds, (N,).
         weight: of each row.
     """
-    parameters = Parameters.fitted(points.parts, latency, weight)
-    target = np.log(latency / parameters.seconds(points.parts))
+    members: dict[str, Member] = {}
+    target = np.empty(len(latency))
+    for device in points.device.used():
+        rows = np.flatnonzero(points.device == device)
+        fitted = Parameters.fitted(points.parts[rows], latency[rows])
+        members[device] = Member(points.traits[device], fitted)
+        target[rows] = np.log(latency[rows] / fitted.seconds(points.parts[rows]))
     forest = Forest.trained(points.features, target, weight, **_size(len(latency), trees)).rounded
     reach = np.stack([points.features.min(axis=0), points.features.max(axis=0)])
     anywhere = [any(part in name for part in NO_SCALE) for name in points.names]
     reach[:, anywhere] = np.array([[-np.inf], [np.inf]], np.float32)
     low, high = np.quantile(target, (0.001, 0.999))
     nothing = Errors(np.empty(0), np.full((1, len(LEVELS)), np.inf))
-    return Group(key, parameters, forest, reach, (float(low), float(high)), nothing, len(latency),
-                 points.device.used())  # fmt: skip
+    return Group(key, members, forest, reach, (float(low), float(high)), nothing, len(latency))
 
 
 def _size(rows: int, trees: int | None) -> dict[str, Any]:
@@ -131,7 +173,8 @@ def held_out(key: Key, points: Points, latency: Floats, folds: NDArray[np.int64]
     for fold in np.unique(folds):
         seen, unseen = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
         some = None if weight is None else weight[seen]
-        predicted[unseen] = train(key, points.take(seen), latency[seen], some, trees).predicted(points.take(unseen))
+        group = train(key, points.take(seen), latency[seen], some, trees)
+        predicted[unseen], _ = group.predicted(points.take(unseen))
     return predicted
 
 

@@ -44,13 +44,12 @@ class Parameters:
         return total
 
     @classmethod
-    def fitted(cls, parts: Parts, latency: Floats, weight: Floats | None = None, seed: int = 0) -> Parameters:
+    def fitted(cls, parts: Parts, latency: Floats, seed: int = 0) -> Parameters:
         """Robust least squares (soft L1) on the logarithm of the ratio to the measured ``latency`` in seconds."""
         from scipy.optimize import least_squares
 
         if len(latency) > MOST_ROWS:
-            p = None if weight is None else weight / weight.sum()
-            chosen = np.random.default_rng(seed).choice(len(latency), MOST_ROWS, replace=False, p=p)
+            chosen = np.random.default_rng(seed).choice(len(latency), MOST_ROWS, replace=False)
             parts, latency = parts[chosen], latency[chosen]
         low, high = (np.log([bound[side] for bound in BOUNDS]) for side in (0, 1))
         target = np.log(latency)
@@ -67,12 +66,14 @@ class Parameters:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values."""
-        return {"extra_s": self.extra, "core": self.core, "memory": self.memory, "log_error": [error if isfinite(error) else None for error in self.error]}
+        return {"extra_s": self.extra, "core": self.core, "memory": self.memory,
+                "log_error": [error if isfinite(error) else None for error in self.error]}  # fmt: skip
 
     @classmethod
     def of_dict(cls, values: dict[str, Any]) -> Parameters:
         """What :meth:`to_dict` gave."""
-        return cls(values["extra_s"], values["core"], values["memory"], _errors(values["log_error"]))
+        extra, core, memory = (float(values[name]) for name in ("extra_s", "core", "memory"))
+        return cls(extra, core, memory, _errors(values["log_error"]))
 
 
 def _errors(values: Sequence[float | None]) -> tuple[float, float, float]:
@@ -84,9 +85,8 @@ def _standard_errors(found: Any) -> tuple[float, float, float]:
     """From the Jacobian at the optimum; infinite for what the rows do not determine (no row is limited by it)."""
     rows = max(1, len(found.fun) - 3)
     information = found.jac.T @ found.jac
-    scale = 2 * found.cost / rows
-    errors = []
-    for i in range(3):
-        sees = information[i, i] > 1e-9
-        errors.append(float(np.sqrt(scale / information[i, i])) if sees else float("inf"))
-    return errors[0], errors[1], errors[2]
+    errors = np.full(3, inf)
+    seen = np.flatnonzero(np.diag(information) > 1e-9)
+    covariance = np.linalg.pinv(information[np.ix_(seen, seen)], hermitian=True) * 2 * found.cost / rows
+    errors[seen] = np.sqrt(np.diag(covariance))
+    return float(errors[0]), float(errors[1]), float(errors[2])

@@ -17,6 +17,7 @@ from ...simulator.warm import warm_lower_bound
 from ..families import features
 from ..measurements import Text
 from ..rows.base import Samples
+from .likeness import Traits, traits
 
 Single = NDArray[np.float32]
 Array = NDArray[Any]
@@ -59,6 +60,7 @@ class Points:
         features: (N, F).
         names: of the features.
         limiter: index of the roof that limits the analytical time, its number of roofs for overhead.
+        traits: of each device, see :mod:`.likeness`.
     """
 
     family: str
@@ -69,6 +71,7 @@ class Points:
     features: Single
     names: tuple[str, ...]
     limiter: NDArray[np.int64]
+    traits: Mapping[str, Traits]
 
     def __len__(self) -> int:
         return len(self.bound)
@@ -76,7 +79,7 @@ class Points:
     def take(self, index: Array) -> Points:
         """The points at ``index``."""
         return Points(self.family, self.variant[index], self.device[index], self.parts[index], self.bound[index],
-                      self.features[index], self.names, self.limiter[index])  # fmt: skip
+                      self.features[index], self.names, self.limiter[index], self.traits)  # fmt: skip
 
 
 def points(samples: Samples, device: Text, devices: Mapping[str, Device], described: bool = True) -> Points:
@@ -109,4 +112,6 @@ def points(samples: Samples, device: Text, devices: Mapping[str, Device], descri
         matrix[index] = np.column_stack(list(found.values()))
     if matrix is None:
         matrix = np.empty((count, 0), np.float32)
-    return Points(samples.family, samples.variant, device, Parts(overhead, core, memory), bound, matrix, names, limiter)
+    known = {key: traits(devices[key]) for key in device.used()}
+    return Points(samples.family, samples.variant, device, Parts(overhead, core, memory), bound, matrix, names, limiter,
+                  known)  # fmt: skip

@@ -18,7 +18,9 @@ from ...simulator.predictor import Correction
 from ..families import family_of_op, features
 from .calibration import Calibration
 from .group import WIDER, Group, Key
+from .likeness import traits
 from .matching import Matcher, parse
+from .parameters import Parameters
 from .points import Parts, Points
 
 if TYPE_CHECKING:
@@ -106,6 +108,7 @@ class CalibratedPredictor:
                 seconds[rows] = some.parts.overhead + np.maximum(some.parts.core, some.parts.memory)
                 half = np.full(len(rows), UNKNOWN * _relative(self.level))
             else:
+                self.calibration.check(points.family, points.names)
                 seconds[rows], half, distance = self._by(self.calibration.groups[key], some, reason)
                 note[rows[distance > FAR]] = _numbered(reasons, f"{reason}; " * bool(reason) + "outside the data")
             near = rows[note[rows] == 0]
@@ -114,8 +117,7 @@ class CalibratedPredictor:
         return Predicted(seconds, np.maximum(low, points.bound), high, note, tuple(reasons))
 
     def _by(self, group: Group, points: Points, reason: str) -> tuple[Floats, Floats, Floats]:
-        correction, distance = group.correction(points.features)
-        seconds = np.maximum(group.parameters.seconds(points.parts) * np.exp(correction), points.bound)
+        seconds, distance = group.predicted(points)
         return seconds, self._half(group, seconds, distance, reason), distance
 
     def _half(self, group: Group, seconds: Floats, distance: Floats, reason: str) -> Floats:
@@ -137,7 +139,7 @@ class CalibratedPredictor:
         half = np.full(count, UNKNOWN * _relative(self.level))
         reasons = ["no measurements of such kernels"] * count
         parts = Parts.of(costs)[:, 0]
-        gap = float(table.gap_eager[0] - table.gap_graph[0]) if eager else 0.0
+        gap, asked = float(table.gap_eager[0] - table.gap_graph[0]) if eager else 0.0, traits(device)
         for number, (family, (key, reason), rows) in enumerate(self._groups(kernels, device.key or device.name, eager)):
             if key is None:
                 for row in rows:
@@ -145,14 +147,16 @@ class CalibratedPredictor:
                 continue
             group = self.calibration.groups[key]
             columns = features(family, kernels.take(rows), table, _rows(costs, rows))
+            self.calibration.check(family, list(columns))
             matrix = np.column_stack(list(columns.values())).astype(np.float32)
             correction, distance = group.correction(matrix)
             some = parts[rows]
-            extra, correction = _as_run(group, some, correction, eager, gap)
+            parameters = group.parameters(asked)
+            extra, correction = _as_run(group, parameters, some, correction, eager, gap)
             found["known"][rows], found["extra"][rows], found["group"][rows] = 1.0, extra, float(number)
-            found["core"][rows], found["memory"][rows] = group.parameters.core, group.parameters.memory
+            found["core"][rows], found["memory"][rows] = parameters.core, parameters.memory
             found["factor"][rows] = np.exp(correction)
-            seconds = group.parameters.seconds(some, extra) * np.exp(correction)
+            seconds = parameters.seconds(some, extra) * np.exp(correction)
             half[rows] = self._half(group, seconds, distance, reason)
             for row, far in zip(rows, distance > FAR, strict=True):
                 reasons[row] = "; ".join(filter(None, (reason, "outside the data" if far else "")))
@@ -190,18 +194,19 @@ def _decode_rows(kernels: Kernels, row: int) -> float:
     return min(64.0, float(kernels.k[row]) / max(1.0, float(kernels.n[row])) / 2)
 
 
-def _as_run(group: Group, parts: Parts, correction: Floats, eager: bool, gap: float) -> tuple[Floats, Floats]:
+def _as_run(group: Group, parameters: Parameters, parts: Parts, correction: Floats, eager: bool, gap: float,
+            ) -> tuple[Floats, Floats]:  # fmt: skip
     """Extra seconds and correction when kernels are run in another way than they were measured.
 
     A call that was timed with its launch holds the gap already, which an eager style counts; a captured program has no
     launch, and the correction of that part goes with it.
     """
-    extra = np.full(len(correction), group.parameters.extra)
+    extra = np.full(len(correction), parameters.extra)
     if not parse(group.key.variant).eager:
         return extra, correction
     if eager:
         return np.maximum(extra - gap, 0.0), correction
-    whole = group.parameters.seconds(parts)
+    whole = parameters.seconds(parts)
     return np.zeros_like(extra), correction * (1 - extra / whole)
 
 

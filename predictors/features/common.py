@@ -30,9 +30,13 @@ def shares(kernels: Kernels, table: DeviceTable, costs: Costs) -> Features:
         there = level < len(costs.bytes)
         found[f"level{level}_share"] = np.log(((roofs[3 + level] if there else none) + LEAST) / latency)
         found[f"rereads{level}"] = np.log(((costs.bytes[level, :, 0] if there else none) + 1.0) / footprint)
-    if table.levels > 1:
-        found["footprint_over_cache"] = np.log(footprint / max(table.capacity[1, 0], 1.0))
+    found["footprint_over_cache"] = np.log(footprint / cache_bytes(table))
     return found
+
+
+def cache_bytes(table: DeviceTable) -> float:
+    """Bytes of the level before main memory; 1 where there is none."""
+    return max(float(table.capacity[1, 0]), 1.0) if table.levels > 1 else 1.0
 
 
 def log2(values: Floats) -> Floats:

@@ -103,7 +103,8 @@ class _Plans:
         """The implicit product of pixels and filters over windows."""
         blocks = self.groups * np.ceil(self.m / PIXELS) * np.ceil(self.n / filters)
         busy = blocks * PIXELS * filters * _whole(self.k) * self.rate / wave_fill(blocks, self.cores * BLOCKS_A_CORE)
-        return np.maximum(busy, (self.image + self.filter) * self.byte)
+        found: Floats = np.maximum(busy, (self.image + self.filter) * self.byte)
+        return found
 
     def winograd(self, tile: int, rows: int, columns: int) -> Floats:
         """F(tile x tile, 3 x 3) as transforms and a product for each of the (tile + 2)^2 points."""
@@ -120,7 +121,8 @@ class _Plans:
         blocks = np.ceil(self.images / images) * np.ceil(self.side / height) * np.ceil(self.side / width)
         blocks = self.groups * blocks * np.ceil(self.n / filters)
         busy = blocks * PIXELS * filters * _whole(self.channels) * 4 * self.rate / wave_fill(blocks, self.cores)
-        return np.maximum(busy, self.image * self.byte) + 2 * 16 / TAPS**2 * self.filter * self.byte
+        found: Floats = np.maximum(busy, self.image * self.byte) + 2 * 16 / TAPS**2 * self.filter * self.byte
+        return found
 
     def fft(self, size: int) -> Floats:
         """Transforms of tiles and a complex product (4 multiply-adds) for each of half their frequencies."""

@@ -16,8 +16,8 @@ from .common import Features, log2, shares, wave_fill
 
 ROW_TILES = (16, 64, 128)
 """Tokens of an expert that a block of threads takes, from decoding to prefill."""
-COLUMN_TILE, DEPTH = 128, 64
-"""Columns of the result that it makes, and what it takes of the reduction at a time."""
+COLUMN_TILE = 128
+"""Columns of the result that it makes."""
 PICK_BYTES = 8.0
 """An expert's number (int32) and weight (fp32) for each pick of a token."""
 
@@ -35,15 +35,14 @@ def features(kernels: Kernels, table: DeviceTable, costs: Costs) -> Features:
     tokens = kernels.write / (2 * hidden)
     peak = table.product_peak[kernels.matrix_dtype, 0]
     found = shares(kernels, table, costs)
-    found |= {"tokens": log2(kernels.m), "active_over_even": log2(weight / batch), "inner": log2(inner),
+    found |= {"tokens": log2(kernels.m), "active_over_even": log2(weight / batch),
               "tokens_an_active": log2(rows / active), "others": log2(picks / rows),
               "tokens_over_active": log2(tokens / active)}  # fmt: skip
     for name, moved in (("out", kernels.write), ("picked", 2 * picks * hidden), ("between", 2 * picks * inner)):
         found[f"{name}_bytes_share"] = np.log(moved / table.bandwidth[0, 0] / latency)
-    for name, wide, deep in (("up", n - hidden, hidden), ("down", hidden, inner)):
-        wide = np.maximum(wide, 1.0)
+    for name, columns in (("up", n - hidden), ("down", hidden)):
+        wide = np.maximum(columns, 1.0)
         found[f"{name}_column_fill"] = wide / (np.ceil(wide / COLUMN_TILE) * COLUMN_TILE)
-        found[f"{name}_steps"] = log2(np.ceil(deep / DEPTH))
         for size in ROW_TILES:
             blocks = _blocks(rows, active, batch, kernels.m, size)
             tiles = blocks * np.ceil(wide / COLUMN_TILE)

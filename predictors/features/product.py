@@ -30,7 +30,5 @@ def features(kernels: Kernels, table: DeviceTable, costs: Costs) -> Features:
         found[f"fill{rows}x{columns}"] = wave_fill(tiles, cores)
     if table.levels > 1:
         found["weights_over_cache"] = np.log(np.maximum(kernels.reads[:, RIGHT], 1.0) / max(table.capacity[1, 0], 1.0))
-    peak = table.product_peak[kernels.matrix_dtype, 0]
-    found["ridge"] = np.log(peak / table.bandwidth[0, 0])
     found["work_a_core"] = np.log(np.maximum(kernels.matrix_ops, 1.0) * 1e-9 / cores)
     return found

@@ -6,7 +6,7 @@ import numpy as np
 
 from ...simulator.cost import Costs
 from ...simulator.device_table import DeviceTable
-from ...simulator.kernels import READ_SLOTS, Kernels
+from ...simulator.kernels import READ_SLOTS, Floats, Kernels
 from .common import Features, log2, shares, wave_fill
 
 ROWS_A_BLOCK = (1, 4)
@@ -15,6 +15,10 @@ ELEMENTS_A_BLOCK = (512, 1024)
 """Elements that a block takes: 128 threads with a vector of 4 each, or 256 (PyTorch's and ROCm's elementwise loops)."""
 VECTOR = 4
 """Elements of a 16-byte load of fp32."""
+
+TRANSFERS = ("special_work", "vector_work", "lanes", "width", "row_unaligned", "waves_rows1", "footprint_over_cache",
+             "write_share", "piece_over_flight")  # fmt: skip
+"""Features that mean the same on a device that was never measured; the others tell the measured ones apart."""
 
 
 def features(kernels: Kernels, table: DeviceTable, costs: Costs) -> Features:
@@ -26,14 +30,16 @@ def features(kernels: Kernels, table: DeviceTable, costs: Costs) -> Features:
     elements = np.maximum(largest / np.maximum(kernels.element, 1.0), 1.0)
     width = elements / np.maximum(kernels.parallel, 1.0)
     found |= {"elements": log2(elements), "pieces": log2(kernels.parallel), "width": log2(width)}
-    found |= {"rows": log2(kernels.m), "columns": log2(kernels.n)}
-    found["row_waves"], found["row_wave_fill"] = log2(kernels.m / cores), wave_fill(kernels.m, cores)
+    columns: Floats = getattr(kernels, "width", np.ones(len(kernels)))
+    rows = np.maximum(elements / columns, 1.0)
+    found |= {"rows": log2(rows), "columns": log2(columns)}
+    found["row_waves"], found["row_wave_fill"] = log2(rows / cores), wave_fill(rows, cores)
     found["unaligned"] = np.mod(np.round(elements), VECTOR)
     found["row_unaligned"] = np.mod(np.round(width), VECTOR)
     found["row_fill"] = width / np.exp2(np.ceil(log2(width)))  # short rows are padded to a power of two
-    for rows in ROWS_A_BLOCK:
-        blocks = np.ceil(kernels.parallel / rows)
-        found[f"waves_rows{rows}"], found[f"fill_rows{rows}"] = log2(blocks / cores), wave_fill(blocks, cores)
+    for taken in ROWS_A_BLOCK:
+        blocks = np.ceil(kernels.parallel / taken)
+        found[f"waves_rows{taken}"], found[f"fill_rows{taken}"] = log2(blocks / cores), wave_fill(blocks, cores)
     for size in ELEMENTS_A_BLOCK:
         blocks = np.ceil(elements / size)
         found[f"waves{size}"], found[f"fill{size}"] = log2(blocks / cores), wave_fill(blocks, cores)
@@ -50,7 +56,6 @@ def features(kernels: Kernels, table: DeviceTable, costs: Costs) -> Features:
     for slot in range(READ_SLOTS):
         found[f"share{slot}"] = kernels.reads[:, slot] / total
     found["write_share"] = kernels.write / total
-    if table.levels > 1:
-        capacity = max(float(table.capacity[1, 0]), 1.0)
-        found["write_over_cache"] = log2(np.maximum(kernels.write, 1.0) / capacity)
+    cache = float(table.capacity[1, 0]) if table.levels > 1 else 1.0
+    found["write_over_cache"] = log2(np.maximum(kernels.write, 1.0) / max(cache, 1.0))
     return found

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, Protocol
 
 from ...errors import RoofcastError
 from .cases import Case
-from .timing import Call, Clock
+from .timing import Call, Clock, Rule, Timing, time_calls
 
 
 class MeasureError(RoofcastError):
@@ -29,19 +29,25 @@ class Prepared:
         calls: equal calls whose operands lie apart; they are gone round.
         per_call: how often a call runs the operation.
         extra_s: seconds of a call that are not the operation's (entering a session).
-        share: share of the rest that is the operation's own (a session may also change layouts around it).
         kernel: name of the implementation, as the library tells it.
         launch: how the host starts it: ``eager``, ``cuda_graph`` or ``session``.
+        timed: times it, where a call also does what is not the operation's (a session may change layouts around it).
         hold: what must live as long as the calls.
     """
 
     calls: Sequence[Call]
     per_call: int = 1
     extra_s: float = 0.0
-    share: float = 1.0
     kernel: str = ""
     launch: str = "eager"
+    timed: Callable[[Rule], Timing] | None = None
     hold: Any = field(default=None, repr=False)
+
+    def time(self, clock: Clock, rule: Rule) -> Timing:
+        """Seconds of the operation."""
+        if self.timed is not None:
+            return self.timed(rule)
+        return time_calls(self.calls, clock, rule).scaled(1 / self.per_call, self.extra_s)
 
 
 class Backend(Protocol):
@@ -53,6 +59,8 @@ class Backend(Protocol):
     """As named in the column ``framework``: ``pytorch``."""
     version: str
     clock: Clock
+    failures: tuple[type[BaseException], ...]
+    """What the library raises where a case is too much for it."""
 
     def ops(self, kind: str) -> tuple[str, ...]:
         """The operations of a kind that it has; none, and the kind is left out."""

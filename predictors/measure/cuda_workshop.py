@@ -17,6 +17,7 @@ from .run import Options
 from .timing import Rule, time_calls
 from .torch_backend import TorchBackend
 from .torch_cuda import require_cuda
+from .workshop import FLUSHES
 
 STREAM_BYTES = 2**30
 """Bytes that the copy which measures main memory's bandwidth moves, far more than any cache holds."""
@@ -42,7 +43,7 @@ class CudaWorkshop:
         self.meter = meter_for("cuda")
         torch.backends.cudnn.benchmark = True  # as whoever cares for speed sets it
         limits = limits_of("cuda", options.threads)
-        flush = 2.5 * self.properties.L2_cache_size
+        flush = FLUSHES * self.properties.L2_cache_size
         eager, captured = (TorchBackend("cuda", options.threads, flush, limits.bytes, graph) for graph in (False, True))
         captured.name = "torch-graph"
         self.backends: dict[str, Backend] = {"torch": eager, "torch-graph": captured}
@@ -111,7 +112,7 @@ def gpu_yaml(
     reached = ", ".join(f"{dtype} {rate / 1e12:.4g} TFLOP/s" for dtype, rate in peaks.items())
     notes = f"{properties.name}. A long copy reached {bandwidth / 1e9:.4g} GB/s; large products {reached}."
     overhead = {"eager": f"{gap_s * 1e6:.3g} us [measured: between kernels on one number that the host launches]"}
-    raw: dict[str, Any] = {"name": name}
+    raw: dict[str, Any] = {"key": name, "name": name}
     known = catalog_key(properties.name)
     if known:
         # The catalog's peaks are what the hardware can do: what was reached here belongs into the notes.

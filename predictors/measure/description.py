@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -10,14 +11,22 @@ import yaml
 from ...errors import DeviceError
 from ...hwmodels import device as find_device
 from ...hwmodels.catalog import fold
+from ...hwmodels.quantity import Quantity
+from .cases import KINDS, Case, work_of
 from .environment import Host
 from .machine import Level, Machine
 
 CLOCK_HZ = 2.5e9
 """Boost clock where none can be measured; bandwidths, peaks and latencies are in seconds, so little rests on it."""
 
-IDLE_W, LIMIT_W = 1.8, 6.25
-"""A core's share of idle power and of the power limit: 100 W and 350 W over the 56 cores of a Xeon Platinum 8480+."""
+IDLE_W, LIMIT_W = 1.8, 40.0
+"""A core's idle power (100 W over the 56 cores of a Xeon Platinum 8480+), and a limit that no core reaches.
+
+Rates are measured under whatever limit there is: a lower one would throttle them a second time.
+"""
+
+SURE, LONG_S = 0.05, 1e-4
+"""Spread and duration of a row from which its rate is believed to be the hardware's."""
 
 GRAPH_SHARE = 1 / 3
 """Overhead of a compiled operator over an eager one where only the latter was measured: 0.2 to 0.4 on processors."""
@@ -33,6 +42,7 @@ def cpu_yaml(name: str, host: Host, machine: Machine, threads: int) -> str:
     """The YAML text of a processor of which ``threads`` cores were measured."""
     known = catalog_key(host.model)
     raw: dict[str, Any] = {
+        "key": name,
         "name": name,
         "vendor": {"GenuineIntel": "Intel", "AuthenticAMD": "AMD"}.get(host.vendor, host.vendor or "unknown"),
         "year": datetime.datetime.now(tz=datetime.UTC).year,
@@ -44,11 +54,38 @@ def cpu_yaml(name: str, host: Host, machine: Machine, threads: int) -> str:
         "memory": [_registers(host, threads, machine), *(_memory(level, threads) for level in machine.levels)],
         "overhead": _overhead(machine),
         "power": {"idle": f"{IDLE_W * threads:.3g} W [estimated: a core's share of a server processor]",
-                  "limit": f"{LIMIT_W * threads:.3g} W [estimated: a core's share of a server processor]"},
+                  "limit": f"{LIMIT_W * threads:.3g} W [estimated: not told; rates are what it allows]"},
         "notes": f"{host.model}, {threads} of {host.cores} cores, measured on this machine. The year is the "
                  "measurement's." + (f" The catalog describes the whole processor as {known}." if known else ""),
     }  # fmt: skip
-    return str(yaml.safe_dump(raw, sort_keys=False, allow_unicode=True, width=120))
+    return _dumped(raw)
+
+
+def with_best_rows(text: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """The description with peaks raised to what the best product or convolution among the rows reached.
+
+    A peak is what no kernel beats; a large product alone need not reach it.
+    """
+    raw = yaml.safe_load(text)
+    best: dict[str, float] = {}
+    for row in rows:
+        if row["tag"] in ("gemm", "conv") and row["spread"] <= SURE and row["latency_s"] >= LONG_S:
+            sizes = {name: row[name] for name in KINDS[row["tag"]].columns}
+            rate = work_of(Case(row["tag"], row["op"], row["dtype"], "warm", sizes)).flops / row["latency_s"]
+            best[row["dtype"]] = max(best.get(row["dtype"], 0.0), rate)
+    raised = False
+    units = raw.get("compute") or {}
+    for unit in (units[name] for name in ("matrix", "vector") if name in units):
+        for dtype, rate in best.items():
+            written = unit["peak"].get(dtype)
+            if written is not None and Quantity.parse(written, "rate", "rate per cycle").value < rate:
+                unit["peak"][dtype] = _peak(dtype, rate, "the best product or convolution among the rows")
+                raised = True
+    return _dumped(raw) if raised else text
+
+
+def _dumped(raw: Mapping[str, Any]) -> str:
+    return str(yaml.safe_dump(dict(raw), sort_keys=False, allow_unicode=True, width=120))
 
 
 def catalog_key(name: str) -> str | None:

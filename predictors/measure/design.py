@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import zip_longest
 from typing import Any, NamedTuple
 
@@ -143,12 +144,13 @@ def _in_turn(first: Iterator[Case], second: Iterator[Case]) -> Iterator[Case]:
 
 
 def _varied(shaped: Sequence[Case], dtypes: Sequence[str]) -> Iterator[Case]:
-    """The shapes of models in every type, as they meet them in use: weights from memory first, then warm."""
-    for cache in ("weights", "warm"):
+    """The shapes of models in every type, first as models meet them most, then in the other state of the cache."""
+    states: tuple[tuple[Cache, Cache], ...] = (("weights", "warm"), ("warm", "cold"))
+    for weighted, other in states:
         for case in shaped:
             for dtype in dtypes:
-                wanted: Cache = "weights" if cache == "weights" and case.op in WEIGHTED else "warm"
-                yield Case(case.kind, case.op, dtype, _possible(case, wanted, dtype), case.sizes, case.origin)
+                state = weighted if case.op in WEIGHTED else "warm" if case.kind == "graph" else other
+                yield replace(case, dtype=dtype, cache=_possible(case, state, dtype))
 
 
 def _sampled(kind: str, ops: Sequence[str], dtypes: Sequence[str], seed: int, limits: Limits) -> Iterator[Case]:

@@ -21,10 +21,11 @@ import numpy as np
 from .backend import CaseFailedError, MeasureError, Prepared, needed
 from .cases import Case, work_of
 from .onnx_models import OPS, Pool, model_of
-from .timing import Clock, HostClock, Rule, time_calls
+from .timing import Clock, HostClock, Rule, Timing, time_calls, timing_of
 
-SMALL_FLOPS, SMALL_BYTES = 2e7, 2.0**20
-"""Work below which a model holds several nodes: some 100 us."""
+SMALL_FLOPS, SMALL_BYTES = 2e8, 2.0**23
+"""Work below which a model holds several nodes: some 1 ms. Alone a node would find its weights in the nearest cache,
+where no model has them."""
 
 SEVERAL, MANY = 8, 64
 """Nodes of a small operation in one model, and of a tiny one."""
@@ -32,14 +33,17 @@ SEVERAL, MANY = 8, 64
 TINY_FLOPS, TINY_BYTES = 2e5, 2.0**16
 """Work below which an operation is tiny: some 2 us."""
 
-MOST_COLD = 40
+MOST_COLD = 128
 """Nodes with weights of their own at most; weights too small to exceed the cache in so many are measured warm only."""
 
 POOL_BYTES = 2.0**28
 """Random numbers that weights are taken from, each at a place of its own."""
 
-PROFILED_RUNS = 6
-"""Runs under the profiler, after two that warm up, where it tells a node's share of a session."""
+PROFILED = (6, 60)
+"""Runs under the profiler, fewest and most, after two that warm up."""
+
+TICK_S = 1e-6
+"""Resolution of the profiler, which cuts off what is below: half of it is added on average."""
 
 
 class OnnxBackend:
@@ -61,6 +65,7 @@ class OnnxBackend:
         self.version = str(self.runtime.__version__)
         self.clock: Clock = HostClock()
         self.pool = Pool(int(POOL_BYTES / 4))
+        self.failures = self._failures()
         self.entry_s, self.node_s = self._overheads()
 
     def ops(self, kind: str) -> tuple[str, ...]:
@@ -77,15 +82,14 @@ class OnnxBackend:
         """See :class:`.backend.Backend`."""
         if case.dtype != "fp32":
             raise CaseFailedError(f"ONNX Runtime is measured in fp32, not in {case.dtype}")
-        try:
-            if case.kind == "graph":
-                return self._whole(case)
-            copies = self._copies(case)
-            model = model_of(case, copies, self.pool)
-            share, kernel = self._profiled(model, case) if case.kind == "conv" else (1.0, case.op)
-            return Prepared([self.runner(model)], copies, self.entry_s, share, kernel, "session")
-        except self._failures() as error:
-            raise CaseFailedError(str(error).splitlines()[0]) from error
+        if case.kind == "graph":
+            return self._whole(case)
+        copies = self._copies(case)
+        model = model_of(case, copies, self.pool)
+        if case.kind == "conv":
+            return Prepared([self.runner(model)], copies, kernel="Conv", launch="session",
+                            timed=lambda rule: self._profiled(model, "Conv", rule))  # fmt: skip
+        return Prepared([self.runner(model)], copies, self.entry_s, case.op, "session")
 
     def adapted(self, case: Case) -> Case:
         """See :class:`.backend.Backend`: cold only where a few nodes exceed the caches."""
@@ -130,15 +134,18 @@ class OnnxBackend:
             binding.bind_output(result.name, "cpu")
         return binding
 
-    def _profiled(self, model: bytes, case: Case) -> tuple[float, str]:
-        """The share of a session's time that is the operation's own, and the kernel's name; a conv may be reordered."""
+    def _profiled(self, model: bytes, op: str, rule: Rule) -> Timing:
+        """Seconds of the nodes of type ``op`` by ONNX Runtime's profiler: around them a layout may be changed."""
+        once = time_calls([self.runner(model)], self.clock, Rule(samples=(1, 1))).median
+        runs = int(np.clip(rule.longest_s / once, *PROFILED))
         with tempfile.TemporaryDirectory() as folder:
             session = self.session(model, enable_profiling=True, profile_file_prefix=str(Path(folder) / "profile"))
             binding = self._bound(session)
-            for _ in range(PROFILED_RUNS + 2):
+            for _ in range(runs + 2):
                 session.run_with_iobinding(binding)
             events = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
-        return own_share(events, "Conv", PROFILED_RUNS)
+        times, nodes = node_seconds(events, op)
+        return timing_of(times[2:], nodes)
 
     def _whole(self, case: Case) -> Prepared:
         from .torch_graph import exported
@@ -161,20 +168,19 @@ class OnnxBackend:
         return (RuntimeError, *(getattr(state, name) for name in names if hasattr(state, name)))
 
 
-def own_share(events: Sequence[dict[str, Any]], op: str, runs: int) -> tuple[float, str]:
-    """The part of all nodes' time that nodes of type ``op`` took over the last ``runs`` runs, and their type's name."""
-    per_node: dict[tuple[str, str], list[float]] = defaultdict(list)
+def node_seconds(events: Sequence[dict[str, Any]], op: str) -> tuple[list[float], int]:
+    """Mean seconds of the nodes of type ``op`` in each run of a profile, and how many there are.
+
+    Raises:
+        CaseFailedError: the profile has none.
+    """
+    per_node: dict[str, list[float]] = defaultdict(list)
     for event in events:
-        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
-            per_node[event["name"], event["args"]["op_name"]].append(float(event["dur"]))
-    totals: dict[str, float] = defaultdict(float)
-    for (_, kind), times in per_node.items():
-        totals[kind] += sum(times[-runs:])
-    own = sum(time for kind, time in totals.items() if op in kind)
-    whole = sum(totals.values())
-    others = sorted(kind for kind in totals if op not in kind)
-    name = "+".join([op, *others])
-    return (own / whole if whole and own else 1.0), name
+        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time") and op in event["args"]["op_name"]:
+            per_node[event["name"]].append(float(event["dur"]) * 1e-6 + TICK_S / 2)
+    if not per_node:
+        raise CaseFailedError(f"the profile has no {op}")
+    return [sum(run) / len(run) for run in zip(*per_node.values(), strict=False)], len(per_node)
 
 
 def chain_of_nothing(length: int) -> bytes:

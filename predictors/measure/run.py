@@ -12,11 +12,12 @@ from ...errors import OptionError
 from ...simulator.files import check_suffix, whole
 from .backend import Backend, CaseFailedError, MeasureError, Prepared
 from .cases import KINDS, Case, Limits, chosen_kinds, limits_of
+from .description import with_best_rows
 from .design import stream
 from .journal import Journal
 from .meters import EVERY, Meter, mean_power
 from .table import write_table
-from .timing import Rule, Timing, time_calls
+from .timing import Rule, Timing
 
 BACKENDS = ("torch", "onnxruntime")
 DEVICES = ("cpu", "cuda")
@@ -204,8 +205,9 @@ def measure(
             raise MeasureError("no case could be run", where="measure",
                                found=state.failed[-1] if state.failed else "no time left after the machine itself",
                                expected=f"a longer --budget than {asked.budget_s:g} s")  # fmt: skip
-        write_table(asked.output, state.rows, state.device, facts, plan)
-        whole(asked.yaml, lambda part: part.write_text(state.device, encoding="utf-8"))
+        device = with_best_rows(state.device, state.rows)
+        write_table(asked.output, state.rows, device, facts, plan)
+        whole(asked.yaml, lambda part: part.write_text(device, encoding="utf-8"))
         journal.finish()
     counts = {kind: sum(row["tag"] == kind for row in state.rows) for kind in KINDS}
     meter = shop.meter.name if shop.meter else None
@@ -344,13 +346,15 @@ def measure_case(
     Raises:
         CaseFailedError: the back end cannot run the case.
     """
-    prepared = backend.prepare(case)
-    timing = time_calls(prepared.calls, backend.clock, Rule())
-    timing = timing.scaled(prepared.share / prepared.per_call, prepared.extra_s)
-    power = None
-    if meter is not None:
-        calls = prepared.calls
-        power = mean_power(meter, lambda: backend.clock.seconds(calls, 0, len(calls)), settle)
+    try:
+        prepared = backend.prepare(case)
+        timing = prepared.time(backend.clock, Rule())
+        power = None
+        if meter is not None:
+            calls = prepared.calls
+            power = mean_power(meter, lambda: backend.clock.seconds(calls, 0, len(calls)), settle)
+    except backend.failures as error:
+        raise CaseFailedError((str(error) or type(error).__name__).splitlines()[0]) from error
     return row_of(options, backend, case, prepared, timing, power)
 
 

@@ -47,7 +47,7 @@ class Rule(NamedTuple):
     tolerance: float = 0.02
     samples: tuple[int, int] = (5, 100)
     sample_s: float = 1e-4
-    shortest_s: float = 0.01
+    shortest_s: float = 0.005
     longest_s: float = 0.15
 
 
@@ -104,9 +104,14 @@ def time_calls(calls: Sequence[Call], clock: Clock, rule: Rule) -> Timing:
             break
         if len(samples) >= fewest and spent >= rule.shortest_s and spread(samples) <= rule.tolerance:
             break
+    return timing_of(samples, count)
+
+
+def timing_of(samples: Sequence[float], calls: int) -> Timing:
+    """What samples, in seconds a call, say."""
     values = np.array(samples)
     return Timing(float(np.median(values)), float(values.min()), float(values.max()), float(values.mean()),
-                  float(values.std()), len(samples), count, spread(samples))  # fmt: skip
+                  float(values.std()), len(samples), calls, spread(samples))  # fmt: skip
 
 
 def spread(samples: Sequence[float]) -> float:

@@ -12,7 +12,7 @@ from .environment import facts, host
 from .meters import meter_for
 from .run import BACKENDS, Options
 
-FLUSHES = 2.5
+FLUSHES = 2.0
 """Operands that are cycled exceed the last cache by this factor: none is there when its turn comes again."""
 
 

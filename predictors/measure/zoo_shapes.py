@@ -27,8 +27,9 @@ UNSEEN: tuple[tuple[str, dict[str, Any]], ...] = (
 
 WHOLE: tuple[tuple[str, int | None], ...] = (
     ("resnet18", None), ("squeezenet1.1", None), ("efficientnet-b0", None), ("vit-small-16", None),
-    ("mobilenet-v3-large", None), ("regnetx-400mf", None), ("vit-tiny-16", None), ("mobilenet-v3-small", None),
-    ("mobilenet-v1", None), ("resnet34", None), ("densenet121", None), ("googlenet", None),
+    ("mobilenet-v3-large", None), ("regnetx-400mf", None), ("vit-tiny-16", None),
+    ("mobilenet-v3-small", None), ("mobilenet-v1", None), ("resnet34", None), ("densenet121", None),
+    ("googlenet", None),
 )  # fmt: skip
 """Whole models that are timed, with the sequence length of those that have one."""
 

@@ -14,11 +14,11 @@ from ...hwmodels import Device
 from ...simulator import DeviceTable, Kernels
 from ...simulator.cost import Costs, cost
 from ...simulator.kernels import Floats
-from ..families import family_of_kind, samples
+from ..families import family_of_kind, samples, shape_groups
 from ..measurements import Measurements, join
 from .model import PowerModel, fit_power
 
-MOST_ROWS = 24_000
+MOST_ROWS = 12_000
 """Rows of one kind that a fit looks at; more change no coefficient by its standard error."""
 
 
@@ -27,7 +27,7 @@ class Powered(NamedTuple):
 
     Attributes:
         kind: of the table that each row is from, (N,).
-        row: its place in that table, (N,).
+        group: number of the group of shapes that each row belongs to, (N,).
     """
 
     device: Device
@@ -37,7 +37,7 @@ class Powered(NamedTuple):
     latency: Floats
     power: Floats
     kind: NDArray[np.str_]
-    row: NDArray[np.int64]
+    group: NDArray[np.int64]
 
     def take(self, index: NDArray[np.int64]) -> Powered:
         """The rows at ``index``."""
@@ -45,7 +45,7 @@ class Powered(NamedTuple):
         costs = replace(c, latency=c.latency[index], lower_bound=c.lower_bound[index], roofs=c.roofs[:, index],
                         overhead=c.overhead[index], bytes=c.bytes[:, index], energy=c.energy[:, index])  # fmt: skip
         return Powered(self.device, self.kernels.take(index), self.table, costs, self.latency[index],
-                       self.power[index], self.kind[index], self.row[index])  # fmt: skip
+                       self.power[index], self.kind[index], self.group[index])  # fmt: skip
 
     def fit(self, learn: bool = True) -> PowerModel:
         """The model of these rows."""
@@ -63,31 +63,44 @@ def powered(tables: Mapping[str, Measurements], extra: Mapping[str, Device] | No
     Args:
         tables: kind -> table.
         extra: devices by the name that the tables use, beside the catalog.
-        most: rows of each kind, chosen at random (``seed``) where there are more.
+        most: rows of each kind, about; whole groups of shapes chosen at random (``seed``) where there are more.
     """
-    parts: dict[str, list[tuple[str, NDArray[np.int64], Measurements, Device]]] = {}
+    found: dict[str, list[Part]] = {}
     for kind, table in tables.items():
         if family_of_kind(kind) is None or "power_w" not in table.columns:
             continue
         known = np.flatnonzero(table.number("power_w") > 0)
-        if not len(known):
-            continue
         joined = join(table.take(known), extra, unknown="leave_out")
         for place, device in enumerate(joined.devices):
-            own = np.flatnonzero(joined.index == place)
-            if len(own) > most:
-                own = np.sort(np.random.default_rng(seed).choice(own, most, replace=False))
-            some = joined.table.take(own)
-            parts.setdefault(device.key, []).append((kind, some.rows, some, device))
-    if not parts:
+            own = joined.table.take(np.flatnonzero(joined.index == place))
+            found.setdefault(device.key, []).append(_part(device, own, most, seed))
+    if not found:
         return None
-    chosen = max(parts.values(), key=lambda part: sum(len(rows) for _, rows, _, _ in part))
-    kernels = reduce(Kernels.joined, [samples(table).kernels for _, _, table, _ in chosen])
-    table = DeviceTable.of([chosen[0][3]])
-    latency, power = (np.concatenate([t.number(name) for _, _, t, _ in chosen]) for name in ("latency_s", "power_w"))
-    return Powered(chosen[0][3], kernels, table, cost(kernels, table), latency, power,
-                   np.concatenate([np.full(len(t), kind) for kind, _, t, _ in chosen]),
-                   np.concatenate([rows for _, rows, _, _ in chosen]))  # fmt: skip
+    parts = max(found.values(), key=lambda several: sum(len(part.group) for part in several))
+    kernels = reduce(Kernels.joined, [samples(part.rows).kernels for part in parts])
+    column = DeviceTable.of([parts[0].device])
+    latency, watts = (np.concatenate([p.rows.number(name) for p in parts]) for name in ("latency_s", "power_w"))
+    before = np.cumsum([0, *(part.group.max() + 1 for part in parts[:-1])])
+    return Powered(parts[0].device, kernels, column, cost(kernels, column), latency, watts,
+                   np.concatenate([np.full(len(part.group), part.rows.kind) for part in parts]),
+                   np.concatenate([part.group + start for part, start in zip(parts, before, strict=True)]))  # fmt: skip
+
+
+class Part(NamedTuple):
+    """Rows of one kind on one device, and the group of shapes of each."""
+
+    device: Device
+    rows: Measurements
+    group: NDArray[np.int64]
+
+
+def _part(device: Device, rows: Measurements, most: int, seed: int) -> Part:
+    group = shape_groups(rows)
+    order = np.random.default_rng(seed).permutation(int(group.max()) + 1)
+    size = np.bincount(group)[order]
+    chosen = order[np.cumsum(size) - size < most]
+    kept = np.flatnonzero(np.isin(group, chosen))
+    return Part(device, rows.take(kept), group[kept])
 
 
 def fit_tables(tables: Mapping[str, Measurements], extra: Mapping[str, Device] | None = None) -> PowerModel | None:

@@ -48,10 +48,9 @@ def _masked(table: Measurements) -> tuple[Floats, Floats]:
     queries, keys, window = table.number("q_len"), table.number("kv_len"), table.number("window")
     span = np.where(window > 0, np.minimum(window, keys), keys)
     keys = np.where(queries == 1, span, keys)  # a cache keeps no more than the window
-    first = np.maximum(keys - queries + 1, 1.0)  # keys that the first query sees
-    seeing = np.minimum(queries, keys)  # with more queries than keys the first ones see nothing
-    rising = np.clip(span - first + 1, 0.0, seeing)  # queries that see fewer keys than the window
-    causal = rising * first + rising * (rising - 1) / 2 + (seeing - rising) * span
+    first = keys - queries + 1  # keys that the first query sees
+    rising = np.clip(span - first + 1, 0.0, queries)  # queries that see fewer keys than the window
+    causal = rising * first + rising * (rising - 1) / 2 + (queries - rising) * span
     around = np.where(window > 0, np.minimum(2 * window + 1, keys), keys)
     return keys, np.where(table.text("op") == "attention_encoder", queries * around, causal)
 

@@ -48,8 +48,9 @@ def run_before(table: Measurements) -> NDArray[np.int64]:
 
 def _result_width(table: Measurements) -> Floats:
     """Columns of the result's images."""
-    inside = table.number("w_in") + 2 * table.number("padding") - table.number("dilation") * (table.number("kernel_w") - 1)
-    found: Floats = np.floor((inside - 1) / table.number("stride")) + 1
+    window = table.number("dilation") * (table.number("kernel_w") - 1) + 1
+    room = table.number("w_in") + 2 * table.number("padding") - window
+    found: Floats = np.floor(room / table.number("stride")) + 1
     return found
 
 

@@ -14,12 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...simulator.kernels import LEFT, OTHER, READ_SLOTS, RIGHT, STREAM, Floats, Kernels
-from ..measurements import MeasurementError, Measurements
+from ..measurements import MeasurementError, Measurements, Text
 from .base import Samples, precision_columns, rows_of, variant_of
 
 UNGATED = frozenset({(1856, 6, 128), (2688, 22, 512), (5120, 22, 512)})
 """Intermediate size, top-k and experts of models whose experts are two matrices with a squared ReLU between them, not
 three with a gate: Nemotron 3 Nano, Super and Ultra (NVIDIA's published configurations, ``mlp_hidden_act: relu2``)."""
+SAME_KERNEL = {"moe_torch_flow_nongated": "moe_torch_flow_cutlass"}
+"""Names that tell only whether there is a gate -> name of the implementation: the row's work tells that already."""
 BALANCED, POWER_LAW = "balanced", "power_law_"
 RESULT_BYTES = 2.0
 """Results of products of 8-bit and narrower factors are stored in 16 bits."""
@@ -60,7 +62,15 @@ def samples(table: Measurements) -> Samples:
     kernels.reads[:, OTHER] = table.number("n_tokens") * table.number("topk") * PICK_BYTES
     call = np.where(table.text("cache") == "cold", np.inf, kernels.footprint)
     reuse = np.minimum(kernels.reuse, call[:, None])
-    return Samples("moe", replace(kernels, reuse=reuse, write_reuse=call), variant_of(table))
+    return Samples("moe", replace(kernels, reuse=reuse, write_reuse=call), variant_of(_renamed(table)))
+
+
+def _renamed(table: Measurements) -> Measurements:
+    """With one name for each implementation."""
+    kernel = table.text("kernel")
+    names = tuple(dict.fromkeys(SAME_KERNEL.get(name, name) for name in kernel.categories))
+    codes = np.array([names.index(SAME_KERNEL.get(name, name)) for name in kernel.categories], np.int32)
+    return table.with_columns(kernel=Text(codes[kernel.codes], names))
 
 
 def side_by_side(first: Kernels, last: Kernels) -> Kernels:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ...errors import RoofcastError
 from ...graphs.operators import infer
 from ...graphs.operators.base import Type
-from ...simulator.kernels import OTHER, READ_SLOTS, Floats
+from ...simulator.kernels import OTHER, READ_SLOTS, Floats, Kernels
 from ...simulator.templates import Template, templates
 from ..measurements import MeasurementError, Measurements
 from .base import Samples, rows_of, variant_of
@@ -83,7 +83,9 @@ def samples(table: Measurements) -> Samples:
     reads[looked_up, OTHER] = np.minimum(reads, of_table[:, None])[looked_up, OTHER]
     call = np.where(table.text("cache") == "cold", np.inf, reads.sum(axis=1) + columns["write"])
     distance = call + _projection_before(table, cols, columns["element"])
-    kernels = rows_of(len(table), **columns, m=rows, n=cols, vector_dtype=dtype, reads=reads, write_reuse=call,
+    if "width" in Kernels.__dataclass_fields__:
+        columns["width"] = cols
+    kernels = rows_of(len(table), **columns, vector_dtype=dtype, reads=reads, write_reuse=call,
                       reuse=np.repeat(distance[:, None], READ_SLOTS, axis=1))  # fmt: skip
     return Samples("stream", kernels, variant_of(table))
 
@@ -99,10 +101,10 @@ class _Operator:
     """The operator of one op, data type and number of inputs."""
 
     def __init__(self, op: str, dtype: str, inputs: int, table: Measurements, index: NDArray[np.int64]) -> None:
-        self.call, self.dtype, self.inputs, self.table, self.index = CALLS.get(op, Call(op)), dtype, inputs, table, index
+        self.op, self.dtype, self.inputs, self.table, self.index = op, dtype, inputs, table, index
+        self.call = CALLS.get(op, Call(op))
         if inputs > 2 and self.call.kind in SEVERAL:
             self.call = self.call._replace(kind=SEVERAL[self.call.kind])
-        self.op = op
 
     def parts(self) -> Iterator[NDArray[np.int64]]:
         """Row numbers of what one polynomial describes."""
@@ -155,10 +157,9 @@ class _Operator:
 
     def _operands(self, rows: int, cols: int) -> tuple[Type, ...]:
         side = max(1, round(cols**0.5))
-        shapes: Mapping[str, Type] = {
-            "x": ((rows, cols), self.dtype), "s": ((), self.dtype), "c": ((cols,), self.dtype),
-            "r": ((rows,), self.dtype), "b": ((1, rows, cols), self.dtype),
-            "p": ((1, rows, side, max(1, cols // side)), self.dtype), "i": ((rows,), IDS), "t": ((TABLE, cols), self.dtype),
+        shapes: Mapping[str, tuple[int, ...]] = {
+            "x": (rows, cols), "s": (), "c": (cols,), "r": (rows,), "b": (1, rows, cols), "i": (rows,),
+            "p": (1, rows, side, max(1, cols // side)), "t": (TABLE, cols),
         }  # fmt: skip
         letters = "x" * max(1, self.inputs) if self.call.operands == "x" else self.call.operands
-        return tuple(shapes[letter] for letter in letters)
+        return tuple((shapes[letter], IDS if letter == "i" else self.dtype) for letter in letters)
