@@ -40,6 +40,7 @@ def calibrate(
     from .simulator.files import check_suffix
 
     check_suffix(output, (".cal",))
+    _check(jobs, seed)
     tables, own = _read(files, columns, device_file, include, exclude, source, kind)
     with _told(not as_json) as progress:
         made = build(tables, files, own, jobs=jobs, seed=seed, progress=progress)
@@ -59,6 +60,7 @@ def validate(
     split: Annotated[str, typer.Option(help="What is held out: shape, device or random.")] = "shape",
     interval: Interval = 90.0,
     rows: Annotated[int | None, typer.Option(help="Rows of each kind to use, drawn at random.")] = None,
+    rivals: Annotated[bool, typer.Option("--bake-off", help="Compare other regressors on a part of the rows.")] = False,
     columns: Columns = None, device_file: DeviceFiles = None, include: Include = None, exclude: Exclude = None,
     source: Source = None, kind: Kind = None, jobs: Jobs = -1, seed: Seed = 0, as_json: AsJson = False,
 ) -> None:  # fmt: skip
@@ -70,10 +72,17 @@ def validate(
         raise OptionError("no such split", where="--split", found=split, expected=", ".join(SPLITS), choices=SPLITS)
     if rows is not None and rows < 100:
         raise OptionError("too few rows to fit anything", where="--rows", found=rows, expected="100 or more")
+    _check(jobs, seed)
     tables, own = _read(files, columns, device_file, include, exclude, source, kind)
+    if rivals:
+        _bake_off(tables, own, split, rows, jobs, seed, as_json)
+        return
     with _told(not as_json) as progress:
         scores = run(list(tables.values()), split, own, level=_level(interval), most=rows, jobs=jobs, seed=seed,
                      progress=progress)  # fmt: skip
+    if not scores:
+        raise OptionError("nothing is left to fit to or to score", where="--split", found=split,
+                          expected="kernels, and for device those of two devices or more")  # fmt: skip
     if as_json:
         print_json({"schema": "roofcast/validation/1", "split": split, "interval": interval,
                     "scores": [score.to_dict() for score in scores], "summary": summary(scores)})  # fmt: skip
@@ -82,6 +91,27 @@ def validate(
     from .simulator.report import show
 
     show(render_scores(scores, split, interval))
+
+
+def _bake_off(tables: dict[str, Measurements], own: dict[str, Device], split: str, rows: int | None, jobs: int,
+              seed: int, as_json: bool) -> None:  # fmt: skip
+    from .predictors.calibrate.bakeoff import FEWEST, ROWS, SPLITS, bake_off, render_bake_off, summary
+
+    if split not in SPLITS:
+        raise OptionError("no split of a bake-off", where="--split", found=split, expected=", ".join(SPLITS))
+    with _told(not as_json) as progress:
+        results = bake_off(list(tables.values()), split, own, most=rows or ROWS, jobs=jobs, seed=seed,
+                           progress=progress)  # fmt: skip
+    if not results:
+        raise OptionError("too few rows to compare anything", where="--bake-off",
+                          expected=f"{FEWEST} or more of one implementation; for device, on two or more")  # fmt: skip
+    if as_json:
+        print_json({"schema": "roofcast/bake-off/1", "split": split, "results": [each.to_dict() for each in results],
+                    "summary": summary(results)})  # fmt: skip
+        return
+    from .simulator.report import show
+
+    show(render_bake_off(results, split))
 
 
 def kernels(
@@ -119,6 +149,13 @@ def _level(percent: float) -> float:
     if not 50 <= percent < 100:
         raise OptionError("not a coverage", where="--interval", found=percent, expected="percent from 50 to below 100")
     return percent / 100
+
+
+def _check(jobs: int, seed: int) -> None:
+    if jobs == 0:
+        raise OptionError("no number of processes", where="--jobs", found=jobs, expected="1 or more, or -1: one a core")
+    if seed < 0:
+        raise OptionError("no seed", where="--seed", found=seed, expected="0 or more")
 
 
 def _devices(files: list[Path] | None) -> dict[str, Device]:

@@ -25,7 +25,7 @@ Shape = Annotated[
     list[str] | None, typer.Option(help="An input of a Python module, such as 8,3,224,224 or int64:8,128.")
 ]
 Unknown = Annotated[bool, typer.Option("--allow-unknown", help="Count unknown operators as one pass over their data.")]
-CalibrationFile = Annotated[Path | None, typer.Option("--calibration", help="A .cal file; the shipped one if left out.")]
+CalibrationFile = Annotated[Path | None, typer.Option("--calibration", help="A .cal file; else the shipped one.")]
 Analytical = Annotated[bool, typer.Option("--analytical", help="The analytical model alone, without an interval.")]
 Interval = Annotated[float, typer.Option(help="Percent of measurements that intervals are to cover.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

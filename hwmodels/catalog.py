@@ -65,7 +65,8 @@ def described(text: str, label: str) -> Device:
     Raises:
         DeviceError, UnitError: a description that is not valid.
     """
-    return reading.build(_extended(reading.with_sources(reading.mapping_of(text, label), reading.USER), label, 0), label)
+    raw = reading.with_sources(reading.mapping_of(text, label), reading.USER)
+    return reading.build(_extended(raw, label, 0), label)
 
 
 @functools.lru_cache(maxsize=256)

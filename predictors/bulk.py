@@ -159,11 +159,12 @@ class BulkPredictor:
 
     def _collectives(self, joined: Joined, found: Predictions) -> None:
         model = self.predictor.collectives if self.predictor else None
-        if model is None:
+        if model is None or self.predictor is None:
             found.reason.put(joined.table.rows - 1, "collectives are not calibrated")
             return
         from .collectives import predict_table
 
         places = joined.table.rows - 1
-        found.seconds[places], found.low[places], found.high[places] = predict_table(model, joined, self.predictor.level)
+        ends = predict_table(model, joined, self.predictor.level)
+        found.seconds[places], found.low[places], found.high[places] = ends
         found.bottleneck.put(places, "links")

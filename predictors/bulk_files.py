@@ -13,6 +13,7 @@ from ..simulator.files import check_suffix, whole
 from .bulk import BulkPredictor, Predictions
 from .measurements import read
 from .measurements.files import open_table
+from .measurements.validation import TEXTS
 
 if TYPE_CHECKING:
     from .calibrate.predictor import CalibratedPredictor
@@ -46,7 +47,7 @@ def _write(source: Path, output: Path, found: Predictions, power: bool) -> None:
     import pyarrow as pa
     from pyarrow import csv, parquet
 
-    table, _ = open_table(source, (), lambda names: names)
+    table, _ = open_table(source, TEXTS, lambda names: names)
     added = {"predicted_s": found.seconds, "predicted_low_s": found.low, "predicted_high_s": found.high,
              "bound_s": found.bound}  # fmt: skip
     if power:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,19 +24,27 @@ class Family(NamedTuple):
         kind: of the measured tables.
         rows: module that makes kernels of such a table.
         shape: columns that say which shapes belong together: they are held out together.
+        loss: of the trees: absolute where single rows are far off for reasons that no feature tells.
+        least: rows in a leaf at least.
+        busy: whether the correction is of the device's work alone, since overhead is long and known.
+        offset: feature that the trees start from: the logarithm of a better estimate of that work; empty for none.
     """
 
     kind: str
     rows: str
     shape: tuple[str, ...]
+    loss: Literal["squared_error", "absolute_error"] = "squared_error"
+    least: int = 8
+    busy: bool = False
+    offset: str = ""
 
 
 FAMILIES: dict[str, Family] = {
     "product": Family("gemm", "product", ("n", "k")),
-    "convolution": Family("conv", "conv", ("batch", "c_in", "c_out", "h_in")),
+    "convolution": Family("conv", "conv", ("batch", "c_in", "c_out", "h_in"), busy=True, offset="best_plan"),
     "attention": Family("attention", "attention", ("n_heads", "n_kv_heads", "head_dim", "window")),
-    "moe": Family("moe", "moe", ("hidden", "inter", "topk", "n_experts")),
-    "stream": Family("vector", "vector", ("rows", "cols")),
+    "moe": Family("moe", "moe", ("hidden", "inter", "topk", "n_experts"), "absolute_error", 20),
+    "stream": Family("vector", "vector", ("rows", "cols"), "absolute_error"),
 }
 
 
@@ -58,6 +66,12 @@ def features(family: str, kernels: Kernels, table: DeviceTable, costs: Costs) ->
     make: Callable[[Kernels, DeviceTable, Costs], Features]
     make = import_module(f".features.{family}", __package__).features
     return make(kernels, table, costs)
+
+
+def transferable(family: str) -> tuple[str, ...] | None:
+    """Features that mean the same on a device that was never measured; None for all."""
+    found: tuple[str, ...] | None = getattr(import_module(f".features.{family}", __package__), "TRANSFERS", None)
+    return found
 
 
 def shape_groups(table: Measurements) -> NDArray[np.int64]:

@@ -13,7 +13,7 @@ from ..hwmodels import Device
 from ..simulator.kernels import Floats
 from .calibrate.calibration import Calibration
 from .calibrate.fit import Measured, fit_groups, measured
-from .calibrate.matching import parse
+from .calibrate.names import parse
 from .calibrate.predictor import CalibratedPredictor, Predicted
 from .families import family_of_kind
 from .measurements import Measurements

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .device_table import DeviceTable
 from .kernels import RIGHT, Floats, Ints, Kernels
@@ -41,6 +42,8 @@ class Costs:
         bytes: moved at each level, main memory first, (L, K, D).
         energy: joules of each unit, then each level, at the clock that the limit leaves and without idle power,
             (3 + L, K, D).
+        joint: whether main memory has the cores' clock and its traffic hangs on their tiles, since nothing shared lies
+            before it: then its time and theirs are one, (K, D).
     """
 
     latency: Floats
@@ -49,6 +52,13 @@ class Costs:
     overhead: Floats
     bytes: Floats
     energy: Floats
+    joint: NDArray[np.bool_]
+
+    @property
+    def sides(self) -> tuple[Floats, Floats]:
+        """Seconds of the cores' side and of main memory, (K, D) each; neither grows as the hardware gets better."""
+        core = np.maximum(self.roofs[:3].max(axis=0), self.roofs[4:].max(axis=0))
+        return np.where(self.joint, np.maximum(core, self.roofs[3]), core), np.where(self.joint, 0.0, self.roofs[3])
 
     @property
     def bound(self) -> Ints:
@@ -72,7 +82,7 @@ def cost(kernels: Kernels, table: DeviceTable, gap: str = "graph") -> Costs:
     parts = [_at_lowered_clock(_cost(part, table, gap), table) for part in _chunks(kernels, table)]
     if len(parts) == 1:
         return parts[0]
-    axis = {"latency": 0, "lower_bound": 0, "roofs": 1, "overhead": 0, "bytes": 1, "energy": 1}
+    axis = {"latency": 0, "lower_bound": 0, "roofs": 1, "overhead": 0, "bytes": 1, "energy": 1, "joint": 0}
     return Costs(**{n: np.concatenate([getattr(part, n) for part in parts], axis=a) for n, a in axis.items()})
 
 
@@ -130,11 +140,14 @@ def _cost(kernels: Kernels, table: DeviceTable, gap: str) -> Costs:
     for level in range(levels):
         np.multiply(moved[level], table.byte_energy[level], out=energy[3 + level])
     roofs[-1] = _power_roof(table, roofs, energy)
+    main = np.where(table.core_level > 0, roofs[3], np.minimum(roofs[3], fastest))  # behind a cache: whatever the tile
     np.minimum(roofs, fastest, out=roofs)
+    roofs[3] = main
     gaps = table.gap_eager if gap == "eager" else table.gap_graph
     chain = table.at_core_level(table.latency)
     overhead = kernels.gaps[:, None] * gaps + table.latency[0] + (kernels.serial[:, None] - 1) * chain
-    return Costs(roofs.max(axis=0) + overhead, lower, roofs, overhead, moved, energy)
+    joint = np.broadcast_to(table.core_level == 0, overhead.shape)
+    return Costs(roofs.max(axis=0) + overhead, lower, roofs, overhead, moved, energy, joint)
 
 
 def _power_roof(table: DeviceTable, roofs: Floats, energy: Floats) -> Floats:
@@ -219,7 +232,7 @@ def _stream(index: Ints, kernels: Kernels, table: DeviceTable, moved: Floats, ro
 
 def _tile(index: Ints, kernels: Kernels, table: DeviceTable, moved: Floats, roofs: Floats, energy: Floats,
           held: tuple[Floats, Floats]) -> Floats:  # fmt: skip
-    """Products: sets the roofs and the traffic that follow from the tile of each; returns what no roof may exceed."""
+    """Products: sets the roofs and traffic that follow from the tile of each; returns what no core roof exceeds."""
     most = np.full(roofs.shape[1:], np.inf)
     if not len(index):
         return most
@@ -236,7 +249,7 @@ def _tile(index: Ints, kernels: Kernels, table: DeviceTable, moved: Floats, roof
         part[3 + level] = np.where(here, best.bytes / table.sustained[level], part[3 + level])
     _raise_core_level(part, table, best.port)
     roofs[:, index], moved[:, index] = part, carried
-    most[index] = best.time
+    most[index] = best.core
     return most
 
 

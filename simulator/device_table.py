@@ -185,7 +185,7 @@ def _column(device: Device) -> dict[str, Any]:
         "vector_energy": [device.energy(*pair) or 0.0 for pair in vector],
         "vector_granule": list(device.units["vector"].array[:3]),
         "special_peak": device.peak("special", special_dtype),
-        "special_energy": device.energy("special", special_dtype) or 0.0,
+        "special_energy": min(device.energy("special", dtype) or 0.0 for dtype in device.units["special"].peak),
         "per_core": matrix.per_core.value,
         "bandwidth": [level.total_bandwidth(device) for level in levels],
         "sustained": [level.sustained_bandwidth(device) for level in levels],

@@ -62,7 +62,7 @@ def elasticities(kernels: Kernels, device: Device, gap: str = "graph",
         correction: what measurements say of the kernels on the device; it stays as parameters change.
     """
     steps, table = _changed(_Identity(device))
-    times = latency(kernels, table, gap, correction and correction.latency)
+    times = latency(kernels, table, gap, correction.latency if correction else None)
     now = times[0]
     found = {}
     for i, (path, factor) in enumerate(steps.items()):

@@ -50,6 +50,7 @@ class Row(NamedTuple):
     serial: float = 1.0
     gaps: float = 1.0
     write_reuse: float = np.inf
+    width: float = 1.0
     curve: Curve | None = None
 
 
@@ -99,6 +100,7 @@ class Kernels:
         parallel: independent pieces of work, each enough for a core to start on.
         serial: length of the chain of dependent steps.
         gaps: kernels that the row stands for in one launch of it.
+        width: extent of the innermost axis of what it makes, or of what it reduces.
         count: how often the whole program runs it.
         curve: index into ``curves`` of what a finite buffer makes it read again; -1 for a plain product, whose curve
             is known in closed form, and for what reads everything once.
@@ -124,6 +126,7 @@ class Kernels:
     parallel: Floats
     serial: Floats
     gaps: Floats
+    width: Floats
     count: Floats
     curve: Ints
     curves: Floats

@@ -84,7 +84,7 @@ class _Binder:
     """Binds templates to tensors, in the order in which kernels run."""
 
     def __init__(self, graph: Graph, groups: list[Group], maker: dict[str, Group], roots: dict[str, str]) -> None:
-        self.maker, self.roots, self.clock = maker, roots, _Clock()
+        self.maker, self.roots, self.clock, self.tensors = maker, roots, _Clock(), graph.tensors
         self.results = {roots.get(name, name) for name in graph.outputs}
         self.outside: set[str] = set(self.results)  # read by somebody but their maker
         read: set[str] = set()
@@ -128,6 +128,7 @@ class _Binder:
         write = sum(written.values())
         self.clock.now += sum(slots) + write
         row = _merge([template.row for _, template in bound], heavy, slots, distances, write)
+        row = row._replace(width=self._width(bound[heavy][0]))
         return row, tuple(seen), tuple(written.items())
 
     def until_last_read(self, bound: list[tuple[Row, Launch]]) -> Iterator[tuple[Row, Launch]]:
@@ -144,6 +145,12 @@ class _Binder:
             until = distance if distance >= LAST_PASS else max(distance - start, 0.0)
             yield row._replace(write_reuse=until), launch
             start = end
+
+    def _width(self, op: Op) -> float:
+        """Extent of the innermost axis of the result, or of the operand of a reduction."""
+        name = op.inputs[0] if category_of(op) == "reduction" else op.outputs[0]
+        shape = self.tensors[name].shape
+        return float(shape[-1]) if shape else 1.0
 
     def _tensor(self, op: Op, side: str, position: int, label: str) -> str:
         if side == "temporary":

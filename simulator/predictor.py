@@ -17,6 +17,17 @@ SOFTNESS = 4.0
 than either, since the stages of a pipeline do not overlap perfectly."""
 
 
+HIDING = 8.0
+"""Exponent of the norm that joins the host's part of a launch and the device's part: whichever is longer hides the
+other, but for 9 % where they are alike."""
+
+
+def launched_seconds(device: Floats, host: Floats | float) -> Floats:
+    """Seconds of a kernel that takes the device and the host so long, as the host sees it."""
+    found: Floats = (device**HIDING + host**HIDING) ** (1 / HIDING)
+    return found
+
+
 def joined_seconds(core: Floats, memory: Floats) -> Floats:
     """Seconds of a kernel whose cores and whose main memory would take so long alone."""
     found: Floats = (core**SOFTNESS + memory**SOFTNESS) ** (1 / SOFTNESS)
@@ -33,8 +44,10 @@ class Correction:
     Attributes:
         known: whether anything measured stands behind the kernel, (K,); the others keep their analytical latency.
         extra: seconds beyond the described overhead, (K,).
+        floor: seconds of the host that hide what is shorter, (K,).
         core, memory: shares of the rates of the cores and of main memory that are reached, (K,).
-        factor: what the sum of the parts is multiplied with, (K,).
+        factor: what the device's work is multiplied with, (K,).
+        fixed: what overhead and floor are multiplied with, (K,).
         low, high: ends of the interval over the latency, (K,).
         level: share of measurements that the interval covers.
         group: number of the correction that served each kernel; errors of one group go together, (K,).
@@ -43,9 +56,11 @@ class Correction:
 
     known: Floats
     extra: Floats
+    floor: Floats
     core: Floats
     memory: Floats
     factor: Floats
+    fixed: Floats
     low: Floats
     high: Floats
     level: float
@@ -62,10 +77,11 @@ class Correction:
         def column(values: Floats) -> Floats:
             return values[rows, None]
 
-        roofs = costs.roofs
-        core = np.maximum(roofs[:3].max(axis=0), roofs[4:].max(axis=0))
-        busy = joined_seconds(core / column(self.core), roofs[3] / column(self.memory))
-        corrected = np.maximum((costs.overhead + column(self.extra) + busy) * column(self.factor), costs.lower_bound)
+        core, memory = costs.sides
+        busy = joined_seconds(core / column(self.core), memory / column(self.memory))
+        fixed = column(self.fixed)
+        device = (costs.overhead + column(self.extra)) * fixed + busy * column(self.factor)
+        corrected = np.maximum(launched_seconds(device, column(self.floor) * fixed), costs.lower_bound)
         found: Floats = np.where(column(self.known) > 0, corrected, costs.latency)
         return found
 

@@ -31,6 +31,7 @@ class Tiling:
 
     Attributes:
         time: seconds of the slowest resource under the fastest tile.
+        core: of the slowest besides main memory behind a cache that cores share, under the tile fastest in that.
         busy: seconds of the unit that multiplies, its last wave part empty.
         port: seconds for what each core draws through its port.
         bytes: moved at the level that cores share.
@@ -40,6 +41,7 @@ class Tiling:
     """
 
     time: Floats
+    core: Floats
     busy: Floats
     port: Floats
     bytes: Floats
@@ -63,7 +65,7 @@ def best_tile(product: Kernels, table: DeviceTable, moved: Floats, roofs: Floats
     best = _best(first)
     # The vector unit may do a product as well: worth a look wherever its peak alone does not rule it out.
     at_peak = product.matrix_ops[:, None] / table.vector_peak[product.matrix_dtype] + roofs[1]
-    worth = (np.maximum(at_peak, np.maximum(first.clocked, first.main)) < best.time) & (first.on_vector == 0)
+    worth = (np.maximum(at_peak, first.clocked) < best.core) & (first.on_vector == 0)
     rows = np.flatnonzero(worth.any(axis=1))
     if len(rows):
         part = _Evaluator(product.take(rows), table, moved[:, rows], roofs[:, rows], energy[:, rows],
@@ -73,6 +75,7 @@ def best_tile(product: Kernels, table: DeviceTable, moved: Floats, roofs: Floats
         for name in ("time", "busy", "port", "bytes", "imbalance", "core_bytes", "on_vector"):
             chosen = getattr(best, name)
             chosen[rows] = np.where(better, getattr(other, name), chosen[rows])
+        best.core[rows] = np.minimum(best.core[rows], other.core)
     return best
 
 
@@ -80,13 +83,14 @@ def _best(evaluate: _Evaluator) -> Tiling:
     vector = evaluate.on_vector > 0
     tiles = VECTOR_TILES if vector.any() else MATRIX_TILES
     tried: list[tuple[int, Floats, Floats]] = []
-    fastest = np.full(vector.shape, np.inf)
+    fastest, core = np.full((2, *vector.shape), np.inf)
     for number, tile in enumerate(tiles):
         allowed = _allowed(tile, evaluate.room, vector)
         if allowed.any():
             found = evaluate(*tile)
             time = found.time if allowed.all() else np.where(allowed, found.time, np.inf)
             np.minimum(fastest, time, out=fastest)
+            np.minimum(core, found.core, out=core, where=allowed)
             tried.append((number, time, found.carried))
     nearly, least = fastest * NEARLY, np.full(vector.shape, np.inf)
     frugal = np.zeros(vector.shape, np.int64)
@@ -97,7 +101,7 @@ def _best(evaluate: _Evaluator) -> Tiling:
     sizes = np.array(tiles, np.float64)
     chosen = evaluate(sizes[frugal, 0], sizes[frugal, 1])
     imbalance, core_bytes = chosen.turns * chosen.points * evaluate.cores, chosen.turns * chosen.core_bytes
-    return Tiling(fastest, chosen.busy, chosen.port, chosen.carried, imbalance, core_bytes, evaluate.on_vector)
+    return Tiling(fastest, core, chosen.busy, chosen.port, chosen.carried, imbalance, core_bytes, evaluate.on_vector)
 
 
 def _allowed(tile: tuple[int, int], room: Floats, vector: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -109,9 +113,11 @@ def _allowed(tile: tuple[int, int], room: Floats, vector: NDArray[np.bool_]) -> 
 
 
 class _Tried(NamedTuple):
-    """A tile's time, roofs and traffic; turns of the busiest core, and a tile's share of the points and its bytes."""
+    """A tile's time with and without main memory, roofs and traffic; turns of the busiest core, a tile's share of the
+    points and its bytes."""
 
     time: Floats
+    core: Floats
     busy: Floats
     port: Floats
     carried: Floats
@@ -198,12 +204,11 @@ class _Evaluator:
         np.maximum(clocked, self.clocked, out=clocked)
         np.maximum(clocked, carried * self.shared_byte, out=clocked)
         np.maximum(clocked, turns * np.maximum(points * self.on_cores, core_bytes * self.core_byte), out=clocked)
-        time = np.maximum(clocked, self.main)
         steady, falling = carried * self.steady_byte, carried * self.falling_byte
         steady += self.steady
         falling += self.falling
-        np.maximum(time, least_time(steady, falling, clocked), out=time)
-        return _Tried(time, busy, port, carried, turns, points, core_bytes)
+        core = np.maximum(clocked, least_time(steady, falling, clocked))
+        return _Tried(np.maximum(core, self.main), core, busy, port, carried, turns, points, core_bytes)
 
     def _padded(self, used_m: Floats, used_n: Floats) -> Floats:
         """Points of a tile that the unit works through: whole steps of its array, or whole vectors."""

@@ -708,9 +708,10 @@ def test_onnx_weights_too_small_to_be_cold_are_measured_warm():
     backend = OnnxBackend(1, 1e6)
     case = replace(small("gemm", "linear"), cache="weights")
     assert backend.adapted(case).cache == "warm"
-    large = replace(case, sizes={"batch": 1, "m": 1, "n": 256, "k": 256})
-    assert backend.adapted(large) == large
-    assert 1 < backend.prepare(large).per_call <= MOST_COLD
+    large = [replace(case, sizes={"batch": 1, "m": m, "n": 256, "k": 256}) for m in range(1, 60)]
+    cold = [each for each in large if backend.adapted(each) == each]
+    assert 5 < len(cold) < 30  # the others would cost too much time
+    assert 1 < backend.prepare(cold[0]).per_call <= MOST_COLD
 
 
 def test_a_profile_tells_the_time_of_the_nodes_that_are_meant():

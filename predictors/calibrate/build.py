@@ -13,8 +13,8 @@ from ... import __version__
 from ...hwmodels import Device
 from ..measurements import Measurements
 from ..measurements.embedded import embedded_texts
-from .calibration import Calibration
-from .fit import fit
+from .calibration import Calibration, CalibrationError
+from .fit import FEWEST, fit
 
 LIBRARIES = ("numpy", "scipy", "scikit-learn")
 
@@ -29,20 +29,33 @@ def build(tables: Mapping[str, Measurements], files: Sequence[Path], extra: Mapp
 
     Raises:
         MeasurementError: a device that is not known.
+        CalibrationError: too few rows to fit anything.
     """
     made = fit(list(tables.values()), extra, jobs=jobs, seed=seed, progress=progress)
+    extras = _extras(tables, extra, progress)
+    if not made.groups and not extras:
+        raise CalibrationError("too few rows to fit anything", found=f"{sum(map(len, tables.values()))} rows",
+                               expected=f"kernels, {FEWEST} rows or more of an operation in one type")  # fmt: skip
     return replace(made, devices=embedded_texts(files), provenance=_provenance(tables, files, seed),
-                   validation=tuple(_validation(made)), extras=_extras(tables, progress))  # fmt: skip
+                   validation=tuple(_validation(made)), extras=extras)  # fmt: skip
 
 
-def _extras(tables: Mapping[str, Measurements], progress: Callable[[str], None] | None) -> dict[str, Any]:
+def _extras(tables: Mapping[str, Measurements], extra: Mapping[str, Device] | None,
+            progress: Callable[[str], None] | None) -> dict[str, Any]:  # fmt: skip
     found: dict[str, Any] = {}
     if "collective" in tables:
         from ..collectives import fit_collectives
 
         if progress:
             progress("collectives")
-        found["collectives"] = fit_collectives(tables["collective"].columns).to_dict()
+        found["collectives"] = fit_collectives(tables["collective"].columns, extra).to_dict()
+    if any("power_w" in table.given for table in tables.values()):
+        from ..power import fit_tables
+
+        if progress:
+            progress("power")
+        model = fit_tables(tables, extra)
+        found |= {} if model is None else {"power": model.to_dict()}
     return found
 
 

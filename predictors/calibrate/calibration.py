@@ -22,15 +22,16 @@ from ...errors import RoofcastError
 from ...hwmodels import Device
 from ...hwmodels.catalog import described
 from ...simulator.files import whole
-from .group import Group, Key
+from .group import Group
+from .names import Key
 
 SCHEMA = "roofcast/calibration/1"
 RECORD = "calibration.json"
 TIME = (1980, 1, 1, 0, 0, 0)
 """Of every member: equal calibrations are equal files."""
 
-DAMAGE = (OSError, zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, LookupError, ValueError, TypeError,
-          AttributeError)  # fmt: skip
+DAMAGE = (OSError, zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, LookupError, ValueError,
+          TypeError, AttributeError)  # fmt: skip
 """What reading a damaged file ends in."""
 
 

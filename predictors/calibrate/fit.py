@@ -15,13 +15,14 @@ from ..measurements import Measurements, Text
 from ..measurements.devices import join
 from .calibration import Calibration
 from .errors import Errors
-from .group import Group, Key, held_out, train, with_errors
+from .group import Group, held_out, train, with_errors
+from .names import Key
 from .points import Points, points
 
 FOLDS = 3
 """Parts into which whole shapes are dealt; each is predicted from the others."""
-LOCAL_ROWS = 30_000
-POOLED_ROWS = 45_000
+LOCAL_ROWS = 25_000
+POOLED_ROWS = 40_000
 """Most rows that a group of one device, or of all, is fitted to; drawn at random."""
 FEWEST = 40
 """Rows from which a group gets a correction of its own."""
@@ -171,15 +172,16 @@ def _fitted(task: Task) -> Group:
 def _careful(groups: dict[Key, Group]) -> dict[Key, Group]:
     """Groups of no device are no surer than others of their family were, in the median, of devices they had not seen.
 
-    An implementation that was measured on two sisters, or on one device, says little about a stranger.
+    An implementation that was measured on two sisters, or on one device, says little about a stranger. Nor are they
+    surer than groups of one device are of shapes that these had not seen: a stranger's shapes are mostly new as well.
     """
     found = dict(groups)
     for family in {key.family for key in groups}:
-        pooled = {key: group for key, group in groups.items() if key.family == family and not key.device}
+        of_family = {key: group for key, group in groups.items() if key.family == family}
+        pooled = {key: group for key, group in of_family.items() if not key.device}
         unseen = [group.errors.scores.mean(axis=0) for group in pooled.values() if len(group.devices) > 2]
-        if not unseen:
-            continue
-        usual = np.median(unseen, axis=0)
+        shapes = [group.errors.scores.mean(axis=0) for key, group in of_family.items() if key.device]
+        usual = np.max([np.median(scores, axis=0) for scores in (unseen, shapes) if scores] or [[0.0]], axis=0)
         for key, group in pooled.items():
             found[key] = replace(group, errors=Errors(group.errors.edges, np.maximum(group.errors.scores, usual)))
     return found

@@ -46,8 +46,9 @@ class Forest:
 
     @classmethod
     def trained(cls, features: Single, target: Floats, weight: Floats | None = None, *, trees: int = 400,
-                rate: float = 0.1, least: int = 8, ridge: float = 1.0, leaves: int = 48, seed: int = 0) -> Forest:  # fmt: skip
-        """Trees that predict ``target`` (N,) from ``features`` (N, F), by squared error.
+                rate: float = 0.1, least: int = 8, ridge: float = 1.0, leaves: int = 48, depth: int = DEPTH,
+                loss: str = "squared_error", seed: int = 0) -> Forest:  # fmt: skip
+        """Trees that predict ``target`` (N,) from ``features`` (N, F), by squared or absolute error.
 
         Args:
             rate: learning rate.
@@ -57,7 +58,7 @@ class Forest:
         from sklearn.ensemble import HistGradientBoostingRegressor
 
         model = HistGradientBoostingRegressor(
-            max_iter=trees, max_depth=DEPTH, max_leaf_nodes=min(leaves, LEAVES), learning_rate=rate,
+            loss=loss, max_iter=trees, max_depth=depth, max_leaf_nodes=min(leaves, LEAVES), learning_rate=rate,
             min_samples_leaf=least, l2_regularization=ridge, early_stopping=False, random_state=seed,
         )  # fmt: skip
         model.fit(features, target, sample_weight=weight)

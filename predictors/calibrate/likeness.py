@@ -1,4 +1,4 @@
-"""How alike two devices are, as kernels see it: what a core is made of and what it is made in, not how many there are."""
+"""How alike two devices are, as kernels see it: what a core is made of and made in, not how many there are."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Traits = tuple[float, ...]
 
 
 def traits(device: Device) -> Traits:
-    """Logarithms of process, operations a cycle of a core (vector fp32, matrix 16 bits), its memory, its matrix block."""
+    """Logarithms of process, operations a cycle of a core (vector fp32, matrix 16 bits), memory, matrix block."""
     table = DeviceTable.of([device])
     rate = device.cores.value * device.clock.boost.value
     vector = float(table.vector_peak[DTYPE_INDEX["fp32"], 0]) / rate

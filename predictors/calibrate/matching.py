@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from typing import NamedTuple
 
 from ...dtypes import DTYPES
 from ..rows.base import PRECISIONS
-from .group import Group, Key
+from .names import Key, Variant, parse
 
 ALIKE: tuple[frozenset[str], ...] = tuple(frozenset(names.split()) for names in (
     "gemm linear bmm matmul grouped_linear", "conv2d conv", "attention_prefill attention_encoder",
@@ -26,50 +26,6 @@ MEASURED_AS = {
 }  # fmt: skip
 """Kinds of operators -> names that measurements use, where they differ."""
 
-EAGER_SOURCES = frozenset({"neusight"})
-"""Sources that time a call as the host issues it, launch included."""
-CACHES = ("weights", "cold", "warm")
-"""States of the caches in which a kernel was measured, the one most like a kernel in a model first."""
-
-
-class Variant(NamedTuple):
-    """An implementation's name, taken apart: ``op|dtype|source/framework|kernel or notes``."""
-
-    op: str
-    dtype: str
-    source: str
-    framework: str
-    notes: tuple[str, ...]
-
-    @property
-    def eager(self) -> bool:
-        """Whether the host's launch is in the measured time."""
-        return self.source in EAGER_SOURCES or "eager" in self.notes
-
-
-@lru_cache(maxsize=4096)
-def parse(name: str) -> Variant:
-    """The parts of an implementation's name.
-
-    >>> parse("linear|fp32|neusight/pytorch").eager
-    True
-    """
-    op, dtype, method, *notes = (*name.split("|"), "", "")
-    source, _, framework = method.partition("/")
-    return Variant(op, dtype, source, framework, tuple(note for note in notes if note))
-
-
-@dataclass(frozen=True)
-class Match:
-    """A group, and why it is not the very one that was asked for: empty where it is."""
-
-    group: Group
-    reason: str = ""
-
-    @property
-    def borrowed(self) -> bool:
-        """Whether another operation or type stands in."""
-        return self.reason.startswith("no measurements of")
 
 
 @dataclass(frozen=True)
@@ -100,13 +56,12 @@ class Matcher:
         """The group that serves an operator of a model that is run eagerly, or captured and compiled."""
 
         def rank(v: Variant) -> float:
-            cache = next((i for i, name in enumerate(CACHES) if name in v.notes), len(CACHES))
-            compiled = v.framework == "onnxruntime"
-            return 4 * (v.eager == eager) + 2 * (compiled != eager) - 0.1 * cache
+            return 4 * (v.eager == eager) + 2 * ((v.framework == "onnxruntime") != eager)
 
         return self._best(family, MEASURED_AS.get(op, op), dtype, device, rank)
 
-    def _best(self, family: str, op: str, dtype: str, device: str, rank: object) -> tuple[Key | None, str]:
+    def _best(self, family: str, op: str, dtype: str, device: str, rank: Callable[[Variant], float],
+              ) -> tuple[Key | None, str]:  # fmt: skip
         best: tuple[tuple[float, ...], Key] | None = None
         for name in self.variants.get(family, ()):
             variant = parse(name)
@@ -117,15 +72,17 @@ class Matcher:
             key = Key(family, name, device if local else "")
             if key not in self.keys:
                 continue
-            order = (same_op, type_likeness(dtype, variant.dtype), float(local), float(rank(variant)))  # type: ignore[operator]
+            order = (same_op, type_likeness(dtype, variant.dtype), float(local), float(rank(variant)))
             if best is None or order > best[0]:
                 best = order, key
         if best is None:
             return None, f"no measurements of {op}"
         (same_op, same_type, local_, _), key = best
+        reasons = [] if local_ else [f"no measurements on {device}"]
         if same_op < 1 or same_type < 0.9:
-            return key, f"no measurements of {op} in {dtype}: those of {' in '.join(parse(key.variant)[:2])} stand in"
-        return key, "" if local_ else f"no measurements on {device}"
+            other = " in ".join(parse(key.variant)[:2])
+            reasons.insert(0, f"no measurements of {op} in {dtype}: those of {other} stand in")
+        return key, "; ".join(reasons)
 
 
 def likeness(op: str, other: str) -> float:

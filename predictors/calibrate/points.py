@@ -31,21 +31,22 @@ class Parts:
         overhead: gaps and latencies that nothing hides.
         core: of the slowest resource at the cores' side of main memory.
         memory: of main memory.
+        position: when in its run each was measured, 0 to 1; 0 where that does not matter.
     """
 
     overhead: Floats
     core: Floats
     memory: Floats
+    position: Floats | None = None
 
     @classmethod
     def of(cls, costs: Costs) -> Parts:
         """Parts of the costs on D devices, (K, D) each."""
-        roofs = costs.roofs
-        core = np.maximum(roofs[:3].max(axis=0), roofs[4:].max(axis=0))
-        return cls(costs.overhead, core, roofs[3])
+        return cls(costs.overhead, *costs.sides)
 
     def __getitem__(self, index: Any) -> Parts:
-        return Parts(self.overhead[index], self.core[index], self.memory[index])
+        position = None if self.position is None else self.position[index]
+        return Parts(self.overhead[index], self.core[index], self.memory[index], position)
 
 
 @dataclass(frozen=True)
@@ -113,5 +114,5 @@ def points(samples: Samples, device: Text, devices: Mapping[str, Device], descri
     if matrix is None:
         matrix = np.empty((count, 0), np.float32)
     known = {key: traits(devices[key]) for key in device.used()}
-    return Points(samples.family, samples.variant, device, Parts(overhead, core, memory), bound, matrix, names, limiter,
-                  known)  # fmt: skip
+    parts = Parts(overhead, core, memory, samples.position)
+    return Points(samples.family, samples.variant, device, parts, bound, matrix, names, limiter, known)

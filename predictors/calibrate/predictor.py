@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -17,9 +17,10 @@ from ...simulator.kernels import Floats, Kernels
 from ...simulator.predictor import Correction
 from ..families import family_of_op, features
 from .calibration import Calibration
-from .group import WIDER, Group, Key
+from .group import WIDER, Group
 from .likeness import traits
-from .matching import Matcher, parse
+from .matching import Matcher
+from .names import Key, parse
 from .parameters import Parameters
 from .points import Parts, Points
 
@@ -133,9 +134,9 @@ class CalibratedPredictor:
     def correct(self, kernels: Kernels, device: Device, table: DeviceTable, costs: Costs, eager: bool) -> Correction:
         """See :class:`~roofcast.simulator.predictor.Predictor`."""
         count = len(kernels)
-        ones, zeros = np.ones(count), np.zeros(count)
-        found = {"known": zeros.copy(), "extra": zeros.copy(), "core": ones.copy(), "memory": ones.copy(),
-                 "factor": ones.copy(), "group": np.full(count, -1.0)}  # fmt: skip
+        found = {name: np.zeros(count) for name in ("known", "extra", "floor")}
+        found |= {name: np.ones(count) for name in ("core", "memory", "factor", "fixed")}
+        found["group"] = np.full(count, -1.0)
         half = np.full(count, UNKNOWN * _relative(self.level))
         reasons = ["no measurements of such kernels"] * count
         parts = Parts.of(costs)[:, 0]
@@ -151,12 +152,14 @@ class CalibratedPredictor:
             matrix = np.column_stack(list(columns.values())).astype(np.float32)
             correction, distance = group.correction(matrix)
             some = parts[rows]
-            parameters = group.parameters(asked)
-            extra, correction = _as_run(group, parameters, some, correction, eager, gap)
-            found["known"][rows], found["extra"][rows], found["group"][rows] = 1.0, extra, float(number)
-            found["core"][rows], found["memory"][rows] = parameters.core, parameters.memory
+            some, found_here = parts[rows], group.parameters(asked)
+            parameters, correction = _as_run(group, found_here, some, correction, eager, gap)
+            for name in ("extra", "floor", "core", "memory"):
+                found[name][rows] = getattr(parameters, name)
+            found["known"][rows], found["group"][rows] = 1.0, float(number)
             found["factor"][rows] = np.exp(correction)
-            seconds = parameters.seconds(some, extra) * np.exp(correction)
+            found["fixed"][rows] = 1.0 if group.of_busy else np.exp(correction)
+            seconds = parameters.seconds(some, correction, group.of_busy)
             half[rows] = self._half(group, seconds, distance, reason)
             for row, far in zip(rows, distance > FAR, strict=True):
                 reasons[row] = "; ".join(filter(None, (reason, "outside the data" if far else "")))
@@ -194,25 +197,24 @@ def _decode_rows(kernels: Kernels, row: int) -> float:
     return min(64.0, float(kernels.k[row]) / max(1.0, float(kernels.n[row])) / 2)
 
 
-def _as_run(group: Group, parameters: Parameters, parts: Parts, correction: Floats, eager: bool, gap: float,
-            ) -> tuple[Floats, Floats]:  # fmt: skip
-    """Extra seconds and correction when kernels are run in another way than they were measured.
+def _as_run(group: Group, known: Parameters, parts: Parts, correction: Floats, eager: bool, gap: float,
+            ) -> tuple[Parameters, Floats]:  # fmt: skip
+    """Parameters and correction when kernels are run in another way than they were measured.
 
     A call that was timed with its launch holds the gap already, which an eager style counts; a captured program has no
     launch, and the correction of that part goes with it.
     """
-    extra = np.full(len(correction), parameters.extra)
     if not parse(group.key.variant).eager:
-        return extra, correction
+        return known, correction
     if eager:
-        return np.maximum(extra - gap, 0.0), correction
-    whole = parameters.seconds(parts)
-    return np.zeros_like(extra), correction * (1 - extra / whole)
+        return replace(known, extra=max(known.extra - gap, 0.0)), correction
+    whole = known.seconds(parts)
+    return replace(known, extra=0.0, floor=0.0), correction * np.minimum(known.busy(parts) / whole, 1.0)
 
 
 def _rows(costs: Costs, rows: NDArray[np.int64]) -> Costs:
     return Costs(costs.latency[rows], costs.lower_bound[rows], costs.roofs[:, rows], costs.overhead[rows],
-                 costs.bytes[:, rows], costs.energy[:, rows])  # fmt: skip
+                 costs.bytes[:, rows], costs.energy[:, rows], costs.joint[rows])  # fmt: skip
 
 
 def _relative(level: float) -> float:

@@ -11,7 +11,7 @@ import numpy as np
 from ...simulator.cost import Costs
 from ...simulator.device_table import DeviceTable
 from ...simulator.kernels import LEFT, RIGHT, Floats, Kernels
-from .common import LEAST, Features, log2, shares, wave_fill
+from .common import LEAST, Features, cache_bytes, log2, shares, wave_fill
 
 BLOCKS = (64, 128)
 """Queries that a block of threads holds. FlashAttention-2 (arXiv:2307.08691, section 3.3) has 64 and 128."""
@@ -37,11 +37,9 @@ def features(kernels: Kernels, table: DeviceTable, costs: Costs) -> Features:
     found |= _blocks(m, queries, sharing, keys, density, kernels, float(table.cores[0]), peak, costs)
     found |= _splits(m, keys, batch, float(table.cores[0]))
     found |= _missed(found, density, table, costs)
-    if table.levels > 1:
-        cache = max(table.capacity[1, 0], 1.0)
-        found["keys_over_cache"] = log2(kernels.reads[:, RIGHT] / cache)
-        found["head_over_cache"] = log2(kernels.reads[:, RIGHT] / batch / cache)
-    found["ridge"] = np.log(peak / table.bandwidth[0, 0])
+    cache = cache_bytes(table)
+    found["keys_over_cache"] = log2(kernels.reads[:, RIGHT] / cache)
+    found["head_over_cache"] = log2(kernels.reads[:, RIGHT] / batch / cache)
     return found
 
 

@@ -45,7 +45,6 @@ def features(kernels: Kernels, table: DeviceTable, costs: Costs) -> Features:
     for name, size in (("filters", n), ("window", k), ("side", side)):
         found[f"{name}_unaligned"] = np.mod(np.round(size), 4)
     found["work_a_core"] = np.log(np.maximum(kernels.matrix_ops, 1.0) * 1e-9 / cores)
-    found["ridge"] = np.log(table.product_peak[kernels.matrix_dtype, 0] / table.bandwidth[0, 0])
     plans = plan_times(kernels, table)
     best = np.minimum.reduce(list(plans.values()))
     found["best_plan"] = np.log(best / costs.latency[:, 0])
@@ -73,8 +72,7 @@ def plan_times(kernels: Kernels, table: DeviceTable) -> dict[str, Floats]:
 
 def _geometry(kernels: Kernels) -> tuple[Floats, Floats]:
     """Side of the result's images, taken as square, and how many there are; one image where the side is not known."""
-    width: Floats = getattr(kernels, "width", np.ones(len(kernels)))
-    side = np.where(width > 1, width, np.sqrt(kernels.m))
+    side = np.where(kernels.width > 1, kernels.width, np.sqrt(kernels.m))
     return side, np.maximum(kernels.m / side**2, 1.0)
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from ...simulator.cost import Costs
 from ...simulator.device_table import DeviceTable
 from ...simulator.kernels import LEFT, OTHER, RIGHT, STREAM, Floats, Kernels
-from .common import Features, log2, shares, wave_fill
+from .common import Features, cache_bytes, log2, shares, wave_fill
 
 ROW_TILES = (16, 64, 128)
 """Tokens of an expert that a block of threads takes, from decoding to prefill."""
@@ -52,9 +52,7 @@ def features(kernels: Kernels, table: DeviceTable, costs: Costs) -> Features:
         blocks = _blocks(rows, active, batch, kernels.m, size)
         found[f"row_fill{size}"] = rows / (size * blocks)
         found[f"padded_share{size}"] = np.log(2 * blocks * size * n * k / peak / latency)
-    if table.levels > 1:
-        found["weights_over_cache"] = log2(kernels.reads[:, RIGHT] / max(table.capacity[1, 0], 1.0))
-    found["ridge"] = np.log(peak / table.bandwidth[0, 0])
+    found["weights_over_cache"] = log2(kernels.reads[:, RIGHT] / cache_bytes(table))
     return found
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from ...simulator.cost import Costs
 from ...simulator.device_table import DeviceTable
 from ...simulator.kernels import RIGHT, Kernels
-from .common import Features, log2, shares, wave_fill
+from .common import Features, cache_bytes, log2, shares, wave_fill
 
 TILES = ((64, 64), (64, 128), (128, 64), (128, 128), (128, 192), (128, 256), (256, 128), (64, 256))
 """Rows and columns of the result that a block of threads makes: the shapes of cuBLAS's and CUTLASS's kernels."""
@@ -28,7 +28,6 @@ def features(kernels: Kernels, table: DeviceTable, costs: Costs) -> Features:
         tiles = batch * np.ceil(m / rows) * np.ceil(n / columns)
         found[f"waves{rows}x{columns}"] = log2(tiles / cores)
         found[f"fill{rows}x{columns}"] = wave_fill(tiles, cores)
-    if table.levels > 1:
-        found["weights_over_cache"] = np.log(np.maximum(kernels.reads[:, RIGHT], 1.0) / max(table.capacity[1, 0], 1.0))
+    found["weights_over_cache"] = np.log(np.maximum(kernels.reads[:, RIGHT], 1.0) / cache_bytes(table))
     found["work_a_core"] = np.log(np.maximum(kernels.matrix_ops, 1.0) * 1e-9 / cores)
     return found

@@ -6,7 +6,7 @@ import numpy as np
 
 from ...simulator.cost import Costs
 from ...simulator.device_table import DeviceTable
-from ...simulator.kernels import READ_SLOTS, Floats, Kernels
+from ...simulator.kernels import READ_SLOTS, Kernels
 from .common import Features, log2, shares, wave_fill
 
 ROWS_A_BLOCK = (1, 4)
@@ -16,8 +16,7 @@ ELEMENTS_A_BLOCK = (512, 1024)
 VECTOR = 4
 """Elements of a 16-byte load of fp32."""
 
-TRANSFERS = ("special_work", "vector_work", "lanes", "width", "row_unaligned", "waves_rows1", "footprint_over_cache",
-             "write_share", "piece_over_flight")  # fmt: skip
+TRANSFERS = ("special_work", "vector_work", "lanes", "width", "waves_rows1", "footprint_over_cache", "write_share")
 """Features that mean the same on a device that was never measured; the others tell the measured ones apart."""
 
 
@@ -30,7 +29,7 @@ def features(kernels: Kernels, table: DeviceTable, costs: Costs) -> Features:
     elements = np.maximum(largest / np.maximum(kernels.element, 1.0), 1.0)
     width = elements / np.maximum(kernels.parallel, 1.0)
     found |= {"elements": log2(elements), "pieces": log2(kernels.parallel), "width": log2(width)}
-    columns: Floats = getattr(kernels, "width", np.ones(len(kernels)))
+    columns = np.maximum(kernels.width, 1.0)
     rows = np.maximum(elements / columns, 1.0)
     found |= {"rows": log2(rows), "columns": log2(columns)}
     found["row_waves"], found["row_wave_fill"] = log2(rows / cores), wave_fill(rows, cores)

@@ -38,7 +38,7 @@ def samples(table: Measurements) -> Samples:
         len(table), batch=copies, m=rows, n=width, k=keys * width, contraction=np.ones(len(table), np.bool_),
         matrix_ops=4 * width * scores, matrix_dtype=math, vector_ops=SOFTMAX_VECTOR_OPS * scores, special_ops=scores,
         reads=reads, reuse=np.repeat(call[:, None], READ_SLOTS, axis=1), write=write, write_reuse=call,
-        element=np.maximum(own, kept), parallel=np.maximum(copies * rows * keys * width**2 / GRAIN, 1.0),
+        element=np.maximum(own, kept), width=width, parallel=np.maximum(copies * rows * keys * width**2 / GRAIN, 1.0),
     )  # fmt: skip
     return Samples("attention", kernels, variant_of(table, _kept(table), _windowed(table)))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -48,18 +48,21 @@ class Samples:
         family: which features describe them.
         kernels: a row each.
         variant: what decides the implementation besides the shape: operation, type, library.
+        position: when in its run each was measured, 0 to 1; None where that does not matter.
     """
 
     family: str
     kernels: Kernels
     variant: Text
+    position: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.variant)
 
     def take(self, index: NDArray[np.int64]) -> Samples:
         """The rows at ``index``."""
-        return Samples(self.family, self.kernels.take(index), self.variant[index])
+        position = None if self.position is None else self.position[index]
+        return Samples(self.family, self.kernels.take(index), self.variant[index], position)
 
 
 def rows_of(count: int, **given: Any) -> Kernels:
@@ -71,7 +74,8 @@ def rows_of(count: int, **given: Any) -> Kernels:
         "matrix_dtype": fp32, "vector_ops": zero, "vector_dtype": fp32, "special_ops": zero,
         "reads": np.zeros((count, READ_SLOTS)), "reuse": np.full((count, READ_SLOTS), np.inf), "write": zero,
         "write_reuse": np.full(count, np.inf), "element": np.full(count, 4.0), "parallel": one, "serial": one,
-        "gaps": one, "count": one, "curve": np.full(count, -1, np.int64), "curves": np.empty((0, 2, POINTS)),
+        "gaps": one, "width": one, "count": one, "curve": np.full(count, -1, np.int64),
+        "curves": np.empty((0, 2, POINTS)),
     }  # fmt: skip
     return Kernels(**(columns | given))
 
@@ -102,9 +106,40 @@ def _with(codes: NDArray[np.int64], names: list[str], text: Text, separator: str
 
 
 def variant_of(table: Measurements, *more: Text) -> Text:
-    """Operation, type and method of each row: ``gemm|bf16|aiconfigurator/trtllm|torch_flow``."""
-    configured = table.text("source").isin(CONFIGURED_KERNEL).any()
-    how = [table.text("kernel")] if configured and "kernel" in table.columns else []
-    how += [table.text(name) for name in ("launch", "cache", "threads") if name in table.given]
-    method = joined([table.text("source"), table.text("framework")], "/")
-    return joined([table.text("op"), table.text("dtype"), method, *more, *how])
+    """Operation, type and method of each row: ``gemm|bf16|aiconfigurator/trtllm|torch_flow``.
+
+    A row's does not depend on what other rows the table holds.
+    """
+    configured = table.text("source").isin(CONFIGURED_KERNEL)
+    how = [_only(table.text("kernel"), configured)] if configured.any() else []
+    how += [table.text(name) for name in ("launch",) if name in table.given]
+    method = joined([table.text("source"), _framework(table)], "/")
+    return _distinct(joined([table.text("op"), table.text("dtype"), method, *more, *how]), _without_gaps)
+
+
+def _only(text: Text, rows: NDArray[np.bool_]) -> Text:
+    """The text of some rows, nothing for the others."""
+    return Text(np.where(rows, text.codes, len(text.categories)).astype(np.int32), (*text.categories, ""))
+
+
+def _without_gaps(name: str) -> str:
+    """The name of an implementation without the notes that say nothing."""
+    parts = name.split("|")
+    return "|".join([*parts[:3], *filter(None, parts[3:])])
+
+
+def _distinct(text: Text, change: Callable[[str], str]) -> Text:
+    """The text with each category changed; those that become equal become one."""
+    names = [change(name) for name in text.categories]
+    distinct = tuple(dict.fromkeys(names))
+    return Text(np.array([distinct.index(name) for name in names], np.int32)[text.codes], distinct)
+
+
+def _framework(table: Measurements) -> Text:
+    """The framework, and its build where that is for other hardware than its usual one: ``pytorch-rocm``."""
+
+    def short(name: str) -> str:
+        framework, _, version = name.partition("\n")
+        return f"{framework}-rocm" if "rocm" in version else framework
+
+    return _distinct(joined([table.text("framework"), table.text("framework_version")], "\n"), short)

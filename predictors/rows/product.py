@@ -25,11 +25,14 @@ def samples(table: Measurements) -> Samples:
     reads[:, RIGHT] = groups * k * n * right
     write = groups * rows * n * np.maximum(left, OUTPUT_BYTES)
     call = reads.sum(axis=1) + write
+    cache = table.text("cache")
     reuse = np.full(reads.shape, np.inf)
-    reuse[:, LEFT] = call
-    reuse[:, RIGHT] = np.where(table.text("source") == "aiconfigurator", CYCLED_WEIGHTS, 1.0) * call
+    reuse[:, LEFT] = np.where(cache == "cold", np.inf, call)
+    cycled = np.where(table.text("source") == "aiconfigurator", CYCLED_WEIGHTS, 1.0)
+    reuse[:, RIGHT] = np.where(cache.isin(("cold", "weights")), np.inf, cycled * call)
     kernels = rows_of(
         len(table), batch=groups, m=rows, n=n, k=k, contraction=np.ones(len(table), np.bool_),
         matrix_ops=2 * batch * m * n * k, matrix_dtype=math, reads=reads, reuse=reuse, write=write, element=left,
+        width=n,
     )  # fmt: skip
     return Samples("product", kernels, variant_of(table))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ...errors import RoofcastError
 from ...graphs.operators import infer
 from ...graphs.operators.base import Type
-from ...simulator.kernels import OTHER, READ_SLOTS, Floats, Kernels
+from ...simulator.kernels import OTHER, READ_SLOTS, Floats
 from ...simulator.templates import Template, templates
 from ..measurements import MeasurementError, Measurements
 from .base import Samples, rows_of, variant_of
@@ -83,8 +83,7 @@ def samples(table: Measurements) -> Samples:
     reads[looked_up, OTHER] = np.minimum(reads, of_table[:, None])[looked_up, OTHER]
     call = np.where(table.text("cache") == "cold", np.inf, reads.sum(axis=1) + columns["write"])
     distance = call + _projection_before(table, cols, columns["element"])
-    if "width" in Kernels.__dataclass_fields__:
-        columns["width"] = cols
+    columns["width"] = cols
     kernels = rows_of(len(table), **columns, vector_dtype=dtype, reads=reads, write_reuse=call,
                       reuse=np.repeat(distance[:, None], READ_SLOTS, axis=1))  # fmt: skip
     return Samples("stream", kernels, variant_of(table))

@@ -1,0 +1,1 @@
+"""Dimensionless features of kernels on a device, a module a family."""

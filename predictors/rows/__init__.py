@@ -1,0 +1,1 @@
+"""Measured tables as kernels, a module a kind."""
