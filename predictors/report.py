@@ -18,7 +18,8 @@ def render_scores(scores: Sequence[Score], split: str, interval: float) -> Rende
     """Errors of each operation and device, and the means and worst of each kind."""
     held = {"shape": "shapes", "device": "devices, one at a time,", "random": "rows"}[split]
     each = titled_table(f"Errors on {held} that were held out", "kind", "op", "dtype", "device", "rows", "MAPE",
-                        "median", "p90", "bias", f"in {interval:g} %", "width", "bound holds", "analytical MAPE")  # fmt: skip
+                        "median", "p90", "bias", f"in {interval:g} %", "width", "bound holds",
+                        "analytical MAPE")  # fmt: skip
     for s in scores:
         each.add_row(s.kind, s.op, s.dtype, s.device, f"{s.rows:,}", _percent(s.mape), _percent(s.median),
                      _percent(s.p90), f"{100 * s.bias:+.1f} %", _percent(s.coverage), _percent(s.width),

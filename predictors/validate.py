@@ -86,7 +86,7 @@ def validate(tables: Sequence[Measurements], split: Split, extra: Mapping[str, D
             seen = np.setdiff1d(np.arange(len(data.latency)), unseen)
             if not len(seen):
                 continue
-            groups = fit_groups(data.take(seen), local=split != "device", jobs=jobs, seed=seed, progress=progress)
+            groups = fit_groups(data.take(seen), jobs=jobs, seed=seed, progress=progress)
             calibration = Calibration(groups, {data.points.family: data.points.names})
             test = data.take(unseen)
             predicted = CalibratedPredictor(calibration, level).predict(test.points)

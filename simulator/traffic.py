@@ -52,8 +52,9 @@ def reuse_hits(kernels: Kernels, capacity: Floats, scratchpad: Floats) -> tuple[
 
     An operand whose LRU stack distance is below three quarters of the capacity hits; beyond, the share falls linearly
     to nothing at five quarters, since replacement is not strictly least-recent and part of a cache is in other use:
-    what repeated elementwise calls show on A100, H100, H200 and T4 around the size of their L2. What is written and read again in time never leaves a scratchpad; a cache writes it back all the same, since it cannot know
-    that nobody wants it any more.
+    what repeated elementwise calls show on A100, H100, H200 and T4 around the size of their L2. What is written and
+    read again in time never leaves a scratchpad; a cache writes it back all the same, since it cannot know that nobody
+    wants it any more.
 
     Args:
         capacity: bytes, (D,).

@@ -18,8 +18,8 @@ from ...simulator.predictor import Correction
 from ..families import family_of_op, features
 from .calibration import Calibration
 from .group import WIDER, Group
-from .likeness import traits
-from .matching import Matcher
+from .likeness import Traits, distance, traits
+from .matching import Matcher, type_likeness
 from .names import Key, parse
 from .parameters import Parameters
 from .points import Parts, Points
@@ -33,6 +33,11 @@ BORROWED = 0.35
 device's core share between implementations of products, in the shipped calibration."""
 UNKNOWN = 0.9
 """Half-width in logarithms, at 90 %, of an analytical latency: what 90 % of all measured products lie within."""
+TWIN = 0.1
+"""Distance in traits up to which a device has the same cores as another: H200 and H100, the A100s."""
+TWIN_WIDER = 1.5
+"""How much wider an interval is for a twin: H100 by H200's correction is 5 % off where H200 is 3.5, and back."""
+TWIN_SAYS = "; those of a device with the same cores stand in: "
 FAR = 0.5
 """Octaves outside the data from which a reader is told."""
 
@@ -105,25 +110,40 @@ class CalibratedPredictor:
             names = points.variant.categories[variant], points.device.categories[device]
             key, reason = self.matcher.exact(points.family, *names)
             some = points.take(rows) if len(rows) < count else points
+            key, reason = self._with_twin(key, reason, points.traits[names[1]])
             if key is None:
                 seconds[rows] = some.parts.overhead + np.maximum(some.parts.core, some.parts.memory)
                 half = np.full(len(rows), UNKNOWN * _relative(self.level))
             else:
                 self.calibration.check(points.family, points.names)
-                seconds[rows], half, distance = self._by(self.calibration.groups[key], some, reason)
-                note[rows[distance > FAR]] = _numbered(reasons, f"{reason}; " * bool(reason) + "outside the data")
+                seconds[rows], half, away = self._by(self.calibration.groups[key], some, reason)
+                note[rows[away > FAR]] = _numbered(reasons, f"{reason}; " * bool(reason) + "outside the data")
             near = rows[note[rows] == 0]
             note[near] = _numbered(reasons, reason)
             low[rows], high[rows] = seconds[rows] * np.exp(-half), seconds[rows] * np.exp(half)
         return Predicted(seconds, np.maximum(low, points.bound), high, note, tuple(reasons))
 
-    def _by(self, group: Group, points: Points, reason: str) -> tuple[Floats, Floats, Floats]:
-        seconds, distance = group.predicted(points)
-        return seconds, self._half(group, seconds, distance, reason), distance
+    def _with_twin(self, key: Key | None, reason: str, asked: Traits) -> tuple[Key | None, str]:
+        """For a device that was not measured the correction of one with the same cores, where there is one."""
+        if key is None or key.device:
+            return key, reason
+        members = self.calibration.groups[key].members
+        away = {name: distance(asked, member.traits) for name, member in members.items()}
+        nearest = min(away, key=lambda name: (away[name], name))
+        twin = Key(key.family, key.variant, nearest)
+        if away[nearest] > TWIN or twin not in self.calibration.groups:
+            return key, reason
+        return twin, f"{reason}{TWIN_SAYS}{nearest}"
 
-    def _half(self, group: Group, seconds: Floats, distance: Floats, reason: str) -> Floats:
+    def _by(self, group: Group, points: Points, reason: str) -> tuple[Floats, Floats, Floats]:
+        seconds, away = group.predicted(points)
+        return seconds, self._half(group, seconds, away, reason), away
+
+    def _half(self, group: Group, seconds: Floats, away: Floats, reason: str) -> Floats:
         """Half-width of the interval in logarithms."""
-        half = group.errors.score(seconds, self.level) + WIDER * distance
+        half = group.errors.score(seconds, self.level) + WIDER * away
+        if TWIN_SAYS in reason:
+            half = half * TWIN_WIDER
         if reason.startswith("no measurements of"):
             half = np.hypot(half, BORROWED * _relative(self.level))
         half = np.where(np.isfinite(half), half, UNKNOWN * _relative(self.level))
@@ -142,6 +162,7 @@ class CalibratedPredictor:
         parts = Parts.of(costs)[:, 0]
         gap, asked = float(table.gap_eager[0] - table.gap_graph[0]) if eager else 0.0, traits(device)
         for number, (family, (key, reason), rows) in enumerate(self._groups(kernels, device.key or device.name, eager)):
+            key, reason = self._with_twin(key, reason, asked)
             if key is None:
                 for row in rows:
                     reasons[row] = reason
@@ -150,8 +171,7 @@ class CalibratedPredictor:
             columns = features(family, kernels.take(rows), table, _rows(costs, rows))
             self.calibration.check(family, list(columns))
             matrix = np.column_stack(list(columns.values())).astype(np.float32)
-            correction, distance = group.correction(matrix)
-            some = parts[rows]
+            correction, away = group.correction(matrix)
             some, found_here = parts[rows], group.parameters(asked)
             parameters, correction = _as_run(group, found_here, some, correction, eager, gap)
             for name in ("extra", "floor", "core", "memory"):
@@ -160,8 +180,8 @@ class CalibratedPredictor:
             found["factor"][rows] = np.exp(correction)
             found["fixed"][rows] = 1.0 if group.of_busy else np.exp(correction)
             seconds = parameters.seconds(some, correction, group.of_busy)
-            half[rows] = self._half(group, seconds, distance, reason)
-            for row, far in zip(rows, distance > FAR, strict=True):
+            half[rows] = self._half(group, seconds, away, reason)
+            for row, far in zip(rows, away > FAR, strict=True):
                 reasons[row] = "; ".join(filter(None, (reason, "outside the data" if far else "")))
         return Correction(**found, low=np.exp(-half), high=np.exp(half), level=self.level, reasons=tuple(reasons))
 
@@ -178,15 +198,28 @@ class CalibratedPredictor:
             family = family_of_op(name, product, bool(kernels.curve[row] >= 0))
             dtype = types[(kernels.matrix_dtype if product else kernels.vector_dtype)[row]]
             found.setdefault((family, _op(name, family, kernels, row), dtype), []).append(row)
-        return [(family, self.matcher.for_op(family, op, dtype, device, eager), np.array(rows))
+        return [(*self._serving(family, op, dtype, device, eager), np.array(rows))
                 for (family, op, dtype), rows in found.items()]  # fmt: skip
+
+    def _serving(self, family: str, op: str, dtype: str, device: str, eager: bool,
+                 ) -> tuple[str, tuple[Key | None, str]]:  # fmt: skip
+        """Family, group and reason for kernels of an operation; convolutions on matrix units run as products do."""
+        found = self.matcher.for_op(family, op, dtype, device, eager)
+        if family == "convolution" and found[1].startswith("no measurements of"):
+            key, _ = self.matcher.for_op("product", "linear", dtype, device, eager)
+            if key is not None and type_likeness(dtype, parse(key.variant).dtype) > type_likeness(dtype, "fp32"):
+                return "product", (key, f"no measurements of convolutions in {dtype}: products stand in")
+        return family, found
 
 
 def _op(name: str, family: str, kernels: Kernels, row: int) -> str:
     """The operation as measurements call it."""
     first = name.split("+")[0]
     if family == "attention":
-        return "attention_decode" if kernels.m[row] * 1.0 <= _decode_rows(kernels, row) else "attention_prefill"
+        if kernels.m[row] <= _decode_rows(kernels, row):
+            return "attention_decode"
+        every_pair = 4 * kernels.batch[row] * kernels.m[row] * kernels.k[row]
+        return "attention_encoder" if kernels.matrix_ops[row] > 0.99 * every_pair else "attention_prefill"
     if family == "product":
         return "bmm" if kernels.batch[row] > 1 else "linear"
     return "softmax" if first == "attention" else first
@@ -208,8 +241,8 @@ def _as_run(group: Group, known: Parameters, parts: Parts, correction: Floats, e
         return known, correction
     if eager:
         return replace(known, extra=max(known.extra - gap, 0.0)), correction
-    whole = known.seconds(parts)
-    return replace(known, extra=0.0, floor=0.0), correction * np.minimum(known.busy(parts) / whole, 1.0)
+    share = 1.0 if group.of_busy else np.minimum(known.busy(parts) / known.seconds(parts), 1.0)
+    return replace(known, extra=0.0, floor=0.0), correction * share
 
 
 def _rows(costs: Costs, rows: NDArray[np.int64]) -> Costs:
