@@ -44,7 +44,7 @@ def _rate(kind: str, columns: dict[str, object], kernel: str) -> Result:
               "kernel": kernel, "latency_s": 1e-3}  # fmt: skip
     table = from_columns(kind, common | columns)
     predict = BulkPredictor(predictor)
-    predict({kind: table.take(np.arange(1000))})
+    predict({kind: table.take(np.arange(20_000))})
     start = time.process_time()
     predict({kind: table})
     return len(table) / (time.process_time() - start), "rows/s"

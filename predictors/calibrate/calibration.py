@@ -5,8 +5,10 @@ The file is a zip of ``calibration.json`` (everything a person may want to read)
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+import lzma
 import struct
 import zipfile
 import zlib
@@ -30,7 +32,8 @@ RECORD = "calibration.json"
 TIME = (1980, 1, 1, 0, 0, 0)
 """Of every member: equal calibrations are equal files."""
 
-DAMAGE = (OSError, zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, LookupError, ValueError,
+DAMAGE = (OSError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError,
+          RuntimeError, LookupError, ValueError,
           TypeError, AttributeError)  # fmt: skip
 """What reading a damaged file ends in."""
 
@@ -85,7 +88,7 @@ class Calibration:
     def save(self, path: Path) -> None:
         """Write the calibration, whole or not at all."""
         keys = sorted(self.groups)
-        record = {
+        record: dict[str, Any] = {
             "schema": SCHEMA,
             "features": {family: list(names) for family, names in self.features.items()},
             "groups": [self.groups[key].to_dict() for key in keys],
@@ -95,11 +98,17 @@ class Calibration:
             "extras": dict(self.extras),
         }
 
+        arrays = [self.groups[key].to_arrays() for key in keys]
+        first: dict[bytes, int] = {}  # groups that share their trees store them once
+        for number, each in enumerate(arrays):
+            content = hashlib.sha256(b"".join(array.tobytes() for array in each.values())).digest()
+            record["groups"][number]["arrays"] = first.setdefault(content, number)
+
         def write(part: Path) -> None:
-            with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as file:
+            with zipfile.ZipFile(part, "w", zipfile.ZIP_LZMA) as file:
                 _add(file, RECORD, json.dumps(record, allow_nan=False, separators=(",", ":")).encode())
-                for number, key in enumerate(keys):
-                    for name, array in self.groups[key].to_arrays().items():
+                for number in first.values():
+                    for name, array in arrays[number].items():
                         _add(file, _member(number, name), _npy(array))
 
         whole(path, write)
@@ -155,8 +164,9 @@ class _Groups(Mapping[Key, Group]):
 
     def _group(self, number: int) -> Group:
         try:
+            stored = int(self.records[number]["arrays"])
             with zipfile.ZipFile(self.path) as file:
-                arrays = {name: np.load(io.BytesIO(file.read(_member(number, name))), allow_pickle=False)
+                arrays = {name: np.load(io.BytesIO(file.read(_member(stored, name))), allow_pickle=False)
                           for name in ("base", "feature", "edges", "threshold", "value", "range")}  # fmt: skip
             return Group.of(self.records[number], arrays)
         except DAMAGE as error:
@@ -176,5 +186,5 @@ def _npy(array: NDArray[Any]) -> bytes:
 
 def _add(file: zipfile.ZipFile, name: str, data: bytes) -> None:
     info = zipfile.ZipInfo(name, TIME)
-    info.compress_type = zipfile.ZIP_DEFLATED
+    info.compress_type = zipfile.ZIP_LZMA
     file.writestr(info, data)

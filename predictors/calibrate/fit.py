@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ...hwmodels import Device
 from ...simulator.kernels import Floats
-from ..families import family_of_kind, samples, shape_groups
+from ..families import family_of_kind, samples, shape_groups, transferable
 from ..measurements import Measurements, Text
 from ..measurements.devices import join
 from .calibration import Calibration
@@ -109,7 +109,7 @@ def fit_groups(data: Measured, *, local: bool = True, jobs: int = -1, seed: int 
         groups[group.key] = group
         if progress:
             progress(f"{data.points.family}: {len(groups)} of {len(tasks)} groups")
-    return _careful({key: groups[key] for key in sorted(groups)})
+    return _careful(_lent({key: groups[key] for key in sorted(groups)}))
 
 
 def _tasks(data: Measured, rng: np.random.Generator) -> Iterator[Task]:
@@ -120,7 +120,7 @@ def _tasks(data: Measured, rng: np.random.Generator) -> Iterator[Task]:
         devices = data.points.device[rows]
         for device in devices.used():
             yield from _local(Key(family, variant, device), data, rows[devices == device], rng)
-        if len(rows) >= FEWEST:
+        if len(rows) >= FEWEST and (len(devices.used()) > 1 or transferable(family) is not None):
             yield _pooled(Key(family, variant), data, rows, rng)
 
 
@@ -167,6 +167,17 @@ def _fitted(task: Task) -> Group:
             return group
         predicted = held_out(task.key, task.points, task.latency, task.folds, task.weight)
         return with_errors(group, predicted, task.latency, task.weight)
+
+
+def _lent(groups: dict[Key, Group]) -> dict[Key, Group]:
+    """What was measured on one device serves any: there is nothing to learn from others."""
+    found = dict(groups)
+    for key, group in groups.items():
+        if key.device and len(group.devices) == 1:
+            alone = [other for other in groups if other[:2] == key[:2]] == [key]
+            if alone:
+                found[key._replace(device="")] = replace(group, key=key._replace(device=""))
+    return found
 
 
 def _careful(groups: dict[Key, Group]) -> dict[Key, Group]:

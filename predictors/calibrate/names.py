@@ -8,6 +8,7 @@ from typing import NamedTuple
 EAGER_SOURCES = frozenset({"neusight"})
 """Sources that time a call as the host issues it, launch included."""
 
+
 class Key(NamedTuple):
     """What a group is for. Empty fields mean any: a group of no device serves devices that were never measured."""
 
