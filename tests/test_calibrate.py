@@ -101,7 +101,7 @@ def test_arrays_give_the_forest_back_but_for_rounding():
     forest = Forest.trained(x, y, trees=30)
     back = Forest.of_arrays(forest.to_arrays())
     np.testing.assert_array_equal(back.threshold, forest.threshold)
-    np.testing.assert_allclose(back(x), forest(x), atol=1e-3)  # 30 half-precision leaves of at most 1 each
+    np.testing.assert_allclose(back(x), forest(x), atol=0.01)  # 30 leaves of at most 1 each, six bits after the first
     again = Forest.of_arrays(back.to_arrays())
     np.testing.assert_array_equal(again(x), back(x))
     np.testing.assert_array_equal(forest.rounded(x), back(x))

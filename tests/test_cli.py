@@ -196,8 +196,8 @@ def test_bad_device_files(tmp_path, text, parts):
 def test_a_device_of_ones_own(tmp_path):
     path = tmp_path / "mine.yaml"
     path.write_text("extends: h200\nname: Mine\nmemory:\n  - name: HBM\n    bandwidth: 9.6 TB/s\n")
-    mine = json.loads(ok("predict", "gpt2", "--on", str(path), "--json"))
-    h200 = json.loads(ok("predict", "gpt2", "--on", "h200", "--set", "HBM.bandwidth=x2", "--json"))
+    mine = json.loads(ok("predict", "gpt2", "--on", str(path), "--analytical", "--json"))
+    h200 = json.loads(ok("predict", "gpt2", "--on", "h200", "--analytical", "--set", "HBM.bandwidth=x2", "--json"))
     assert mine["device"] == "Mine"
     assert mine["latency_s"] == pytest.approx(h200["latency_s"])
 

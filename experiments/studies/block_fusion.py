@@ -56,7 +56,7 @@ def run() -> Result:
 
     layers, blocks = {}, {}
     for model in MODELS:
-        estimate = predict(model, DEVICE, batch=BATCH, dtype=DTYPE)
+        estimate = predict(model, DEVICE, batch=BATCH, dtype=DTYPE, analytical=True)
         layers[model], blocks[model] = profile(estimate), fused_blocks(estimate)
     return Result(layers, blocks, {batch: grouped_bandwidth(batch) for batch in SPIO_GBPS}, mapped())
 
@@ -90,7 +90,7 @@ def grouped_bandwidth(batch: int) -> float:
     b = GraphBuilder("grouped convolution", dtype=DTYPE)
     x = b.input("x", (batch, 64, 64, 64))
     graph = b.build(b.conv("conv", x, 64, 3, padding=1, groups=8, bias=False))
-    return 2 * graph.tensors[x].bytes / predict(graph, DEVICE).latency_s
+    return 2 * graph.tensors[x].bytes / predict(graph, DEVICE, analytical=True).latency_s
 
 
 def claims(r: Result) -> Sequence[Claim]:

@@ -105,7 +105,8 @@ def run() -> Result:
     devices = {name: device(key) for name, key in CATALOG.items()}
     tokens = {
         dtype: predict(
-            "llama-3.2-3b", devices["H800"], style="eager", dtype=dtype, batch=8, phase="decode", context=CONTEXT
+            "llama-3.2-3b", devices["H800"], style="eager", dtype=dtype, batch=8, phase="decode", context=CONTEXT,
+            analytical=True,
         ).throughput[0]
         for dtype in LLAMA
     }
@@ -168,7 +169,7 @@ def throttled(device: Device) -> float:
 
     b = GraphBuilder("product", dtype="fp16")
     graph = b.build(b.linear("product", b.input("x", (SIDE, SIDE)), SIDE, bias=False))
-    found = predict(graph, device)
+    found = predict(graph, device, analytical=True)
     return found.flops / found.latency_s / 1e12
 
 

@@ -172,7 +172,7 @@ def parts(block: Block, phone: Device) -> tuple[float, float]:
     """Milliseconds of the depthwise convolution and of the rest of a block alone."""
     from ...api import predict
 
-    found = predict(backbone([block]), phone)
+    found = predict(backbone([block]), phone, analytical=True)
     times = {kernel["name"]: 1e3 * kernel["latency_s"] for kernel in found.kernel_table()}
     depthwise = sum(time for name, time in times.items() if ".depthwise." in name)
     return depthwise, 1e3 * found.latency_s - depthwise
@@ -181,7 +181,7 @@ def parts(block: Block, phone: Device) -> tuple[float, float]:
 def milliseconds(graph: Graph, phone: Device) -> float:
     from ...api import predict
 
-    return 1e3 * predict(graph, phone).latency_s
+    return 1e3 * predict(graph, phone, analytical=True).latency_s
 
 
 def fits(measured: Floats, columns: Sequence[Floats]) -> list[Fit]:

@@ -35,6 +35,9 @@ UNKNOWN = 0.9
 """Half-width in logarithms, at 90 %, of an analytical latency: what 90 % of all measured products lie within."""
 TWIN = 0.1
 """Distance in traits up to which a device has the same cores as another: H200 and H100, the A100s."""
+STRANGE = 0.75
+"""Distance in traits beyond which a device is of another sort, and nothing measured says anything of it: GPUs of the
+catalog are within 0.51 of a measured one, CPUs and TPUs 1.1 and more away."""
 TWIN_WIDER = 1.5
 """How much wider an interval is for a twin: H100 by H200's correction is 5 % off where H200 is 3.5, and back."""
 TWIN_SAYS = "; those of a device with the same cores stand in: "
@@ -130,6 +133,8 @@ class CalibratedPredictor:
         members = self.calibration.groups[key].members
         away = {name: distance(asked, member.traits) for name, member in members.items()}
         nearest = min(away, key=lambda name: (away[name], name))
+        if away[nearest] > STRANGE:
+            return None, f"no measurements on a device like this: the nearest is {nearest}"
         twin = Key(key.family, key.variant, nearest)
         if away[nearest] > TWIN or twin not in self.calibration.groups:
             return key, reason
