@@ -799,8 +799,7 @@ cli.main()
 def command(*words, cwd=None):
     return subprocess.run([sys.executable, "-c", PROGRAM, "measure", *words], capture_output=True, text=True, cwd=cwd,
                           timeout=120)  # fmt: skip
-
-
+@pytest.mark.slow
 def test_the_command_measures_this_machine(tmp_path):
     pytest.importorskip("torch")
     done = command("-o", "my.parquet", "--budget", "5s", "--kinds", "softmax,elementwise", "--backend", "torch",
