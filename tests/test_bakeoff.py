@@ -39,6 +39,8 @@ def conv() -> Measurements:
 
 def tasks(table: Measurements, split: str = "shape") -> list:
     return list(bakeoff._tasks(table, split, None, bakeoff.ROWS, 0))
+
+
 @pytest.mark.slow
 def test_every_method_predicts_the_same_rows():
     assert [result.method for result in by_shape()] == list(METHODS)
@@ -108,6 +110,8 @@ def test_sets_differ_as_much_as_they_can():
     chosen = [table.take(rows) for rows in bakeoff._sets(table, "shape")]
     assert len(chosen) == bakeoff.PARTS and {part["op"].used()[0] for part in chosen} == set(ops)
     assert sorted(part["device"].used()[0] for part in chosen) == ["a100", "a100", "h100", "h100"]
+
+
 @pytest.mark.slow
 def test_the_same_seed_gives_the_same_errors():
     table = gemm(("h100",), shapes=17)

@@ -266,6 +266,8 @@ def test_random_rows_that_were_held_out_are_predicted():
     assert all(score.mape < 0.1 < score.analytical for score in scores)
     few = validate([gemm(shapes=16)], "random", jobs=1, most=200)
     assert sum(score.rows for score in few) == 40
+
+
 @pytest.mark.slow
 def test_the_same_rows_give_the_same_calibration_in_one_process_or_two(tmp_path):
     table = vector(DEVICES[:1])

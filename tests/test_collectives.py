@@ -148,6 +148,8 @@ def errors(table: dict, held: np.ndarray) -> np.ndarray:
     fitted = fit_collectives({name: column[~held] for name, column in table.items()}, validate=False)
     some = {name: column[held] for name, column in table.items()}
     return abs(predicted(fitted, some) / some["latency_s"] - 1)
+
+
 @pytest.mark.slow
 def test_sizes_that_were_not_measured_come_out_within_12_percent(data):
     table = measured(data)
@@ -158,6 +160,8 @@ def test_sizes_that_were_not_measured_come_out_within_12_percent(data):
         print(f"\n{name}: {100 * part.mean():.1f} %, worst of 20 {100 * np.percentile(part, 95):.0f} %", end="")
         assert part.mean() < 0.12
     assert error.mean() < 0.08
+
+
 @pytest.mark.slow
 def test_a_device_that_was_not_measured_comes_out_like_its_generation(data):
     table = measured(data)

@@ -799,6 +799,8 @@ cli.main()
 def command(*words, cwd=None):
     return subprocess.run([sys.executable, "-c", PROGRAM, "measure", *words], capture_output=True, text=True, cwd=cwd,
                           timeout=120)  # fmt: skip
+
+
 @pytest.mark.slow
 def test_the_command_measures_this_machine(tmp_path):
     pytest.importorskip("torch")

@@ -155,6 +155,8 @@ def measured(data, every: int):
                 reads=(2 * a * c, 2 * b * c, 0.0, 0.0), write=2 * a * b, element=2.0)
             for a, b, c in zip(m, n, k, strict=True)]  # fmt: skip
     return Kernels.of(rows), pair[some], latency, watts
+
+
 @pytest.mark.slow
 def test_power_of_products_that_were_not_measured(data):
     kernels, pair, latency, watts = measured(data, 6)
